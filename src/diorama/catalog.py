@@ -1,0 +1,54 @@
+"""Name -> `module:Class`: the methods and data sets there are, found without importing any of them."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from diorama.errors import ConfigError, suggest
+
+METHODS = {
+    "ci_net": "diorama.methods.ci_net:CINet",
+}
+
+DATASETS = {
+    "world_indoor": "diorama.data.world.dataset:WorldIndoor",
+    "world_street": "diorama.data.world.dataset:WorldStreet",
+    "nyuv2": "diorama.data.nyuv2:NYUv2",
+    "cityscapes": "diorama.data.cityscapes:Cityscapes",
+    "camvid": "diorama.data.camvid:CamVid",
+    "folder": "diorama.data.folder:Folder",
+}
+
+_TABLES = {"methods": METHODS, "datasets": DATASETS}
+
+
+def names(table: str) -> dict[str, str]:
+    """All names of `table` ("methods" or "datasets") -> `module:Class`, third parties' entry points included."""
+    found = {point.name: point.value for point in entry_points(group=f"diorama.{table}")}
+    return {**found, **_TABLES[table]}
+
+
+def find(table: str, name: str) -> type[Any]:
+    """The class behind `name`.
+
+    Raises:
+        ConfigError: the name is in no catalog.
+    """
+    known = names(table)
+    if name not in known:
+        raise ConfigError(f"unknown {table.rstrip('s')} '{name}': {suggest(name, known)} See `diorama {'methods' if table == 'methods' else 'data list'}`.")
+    module, _, attribute = known[name].partition(":")
+    found: type[Any] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def method(name: str) -> type[Any]:
+    """The method class called `name`, e.g. `ci_net`."""
+    return find("methods", name)
+
+
+def dataset(name: str) -> type[Any]:
+    """The data set class called `name`, e.g. `nyuv2`."""
+    return find("datasets", name)

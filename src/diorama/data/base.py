@@ -1,0 +1,56 @@
+"""What every data set is: a list of frames, what they provide, and a check that says what is missing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from diorama.data.labels import LabelSet
+from diorama.errors import DataError
+from diorama.types import Frame
+
+
+class SceneDataset(ABC):
+    """Frames by number, in NumPy and at native size; no torch, so that `data check` and `data plot` answer at once.
+
+    A subclass sets the class attributes, fills `ids` in `__init__` and reads one frame in `frame`.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    citation: ClassVar[str]
+    terms: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    depth_cap: ClassVar[float] = 80.0
+    """Metres; what lies beyond is unknown to an evaluation."""
+
+    root: Path | None
+    split: str
+    ids: list[str]
+    provides: frozenset[str]
+    """Keys of `Frame` that every frame of this split has."""
+    labels: LabelSet | None
+    """The label set of `semantic`, None if there are no labels."""
+
+    @abstractmethod
+    def frame(self, index: int) -> Frame:
+        """Frame number `index` at native size."""
+
+    def check(self) -> list[str]:
+        """What is missing or suspicious, a sentence each that ends with what to do; empty if all is well."""
+        return []
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Frame:
+        return self.frame(index)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self.frame(index) for index in range(len(self)))
+
+    def _check_split(self) -> None:
+        if self.split not in self.splits:
+            raise DataError(f"{self.name}: no split '{self.split}'. Choose one of {', '.join(self.splits)}.")

@@ -1,0 +1,48 @@
+"""What went wrong, where, and what to do: every error a user can cause is a `UserError`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """An error whose text is one line: what happened, where, and what to do about it.
+
+    The command line prints the text without a traceback (unless `--debug`) and exits with `exit_status`.
+    """
+
+    exit_status = 2
+
+
+class ConfigError(UserError):
+    """A setting is unknown, missing or contradicts another."""
+
+
+class DataError(UserError):
+    """A file or folder is missing, damaged or not what it should be."""
+
+
+class ShapeError(UserError, ValueError):
+    """Two arrays that must agree in size do not."""
+
+
+class ProtocolError(UserError):
+    """Two numbers of different protocols were about to be compared."""
+
+
+class ModelError(UserError):
+    """A model file or checkpoint cannot be used for what was asked."""
+
+
+class TrainingError(UserError):
+    """A training step cannot go on (a non-finite loss, no memory, no labelled pixel)."""
+
+    exit_status = 3
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The sentence that helps after an unknown `word`: `did you mean 'x'?`, or all known words."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."

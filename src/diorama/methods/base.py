@@ -1,0 +1,79 @@
+"""What every method is: a network, what it needs, its losses as named terms, its stages and its optimisers as data."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from diorama.types import Prediction, Sample
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training: how long, how fast, which losses act and which parts stand still. Stage = f(step)."""
+
+    name: str
+    epochs: float
+    rate: float
+    """Learning rate of the freshly initialised layers at the start of the stage."""
+    losses: tuple[str, ...]
+    schedule: Literal["constant", "poly", "cosine"] = "constant"
+    freeze: tuple[str, ...] = ()
+    """Prefixes of parameter names that do not move in this stage."""
+    warmup: float = 0.0
+    """Part of the stage in which the rate rises linearly from 0."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One backward and update within a step: plain methods have one, adversarial ones take turns."""
+
+    name: str = "all"
+    optimiser: str = "all"
+
+
+@dataclass
+class StepContext:
+    """Where training stands when a loss is asked for; all a method may know of the loop around it."""
+
+    step: int
+    stage: Stage
+    sample_seed: list[int] = field(default_factory=list)
+    """One seed per sample of the batch: random pixels are drawn from it, never from the global state."""
+
+
+class Method(nn.Module):
+    """A paper's system. Subclasses state `needs`, build the network in `__init__`, and write `forward` and `losses`."""
+
+    needs: ClassVar[frozenset[str]]
+    tasks: ClassVar[tuple[str, ...]] = ("semantic", "depth")
+    citation: ClassVar[str]
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Prediction:
+        """`(B, 3, H, W)` RGB in 0..1 -> `Prediction`; exportable, any size."""
+
+    @abstractmethod
+    def losses(self, batch: Mapping[str, Sample], context: StepContext, turn: Turn) -> dict[str, Tensor]:
+        """The terms of this turn under the names they are logged by, already weighted: their sum is what is minimised."""
+
+    @abstractmethod
+    def optimisers(self) -> dict[str, Optimizer]:
+        """One optimiser per name used in `turns`; each group holds `rate_factor` beside `lr`."""
+
+    @property
+    @abstractmethod
+    def stages(self) -> list[Stage]:
+        """The recipe of the paper."""
+
+    def turns(self, context: StepContext) -> list[Turn]:
+        """The updates of one step, in order."""
+        return [Turn()]
+
+    def prepare(self, statistics: Mapping[str, Any]) -> None:
+        """Take what was counted on the training set (class frequencies) before the first step."""

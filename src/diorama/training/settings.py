@@ -1,0 +1,47 @@
+"""Settings of a training run that belong to no method: machine, batch, precision, saving. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How to train, whatever the method.
+
+    Args:
+        batch_size: samples per source, process and step.
+        accumulate: steps whose gradients are averaged before one update.
+        steps: stop after this many steps even if the stages are longer; stages keep their schedules. None: run all stages.
+        accelerator: "auto" takes a GPU if there is one.
+        devices: processes per machine; on a CPU each is a process with its own threads.
+        nodes: machines.
+        precision: "bf16-mixed" halves the time on CPUs with AVX512-BF16 and on recent GPUs.
+        channels_last: memory layout; faster for every convolutional backbone measured here.
+        threads: torch threads per process; 0 leaves torch's choice.
+        workers: processes that read and augment; 0 reads in the training process.
+        clip_norm: largest gradient norm of an update; 0 turns clipping off.
+        ema: decay of the moving average of the weights that is evaluated and saved; 0 turns it off.
+        log_every: steps between two rows of metrics.csv.
+        checkpoint_every: steps between two checkpoints (one is also written at the end and on SIGTERM).
+        evaluate_every: epochs between two evaluations during training; 0 evaluates at the end alone.
+        loggers: "csv" is always on; "tensorboard", "wandb" and "mlflow" need their packages.
+    """
+
+    batch_size: int = 8
+    accumulate: int = 1
+    steps: int | None = None
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    channels_last: bool = True
+    threads: int = 0
+    workers: int = 2
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    log_every: int = 10
+    checkpoint_every: int = 200
+    evaluate_every: float = 0.0
+    loggers: tuple[str, ...] = ("csv",)

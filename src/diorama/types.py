@@ -1,0 +1,67 @@
+"""The contracts that every room shares: one scene before the network (`Frame`, `Sample`) and what comes out (`Prediction`).
+
+Imports no torch: the ONNX runtime and the readers use the same names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torchvision import tv_tensors
+
+    from diorama.tensors import Depth, Disparity, Intrinsics, SparseDepth
+
+IGNORE = 255
+"""Train id of a pixel without a label."""
+
+UNKNOWN_DEPTH = 0.0
+"""Depth [m] or disparity [px] of a pixel without a value."""
+
+
+class Frame(TypedDict, total=False):
+    """One scene as a reader returns it: NumPy, native size. A missing label is a missing key, never None."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    right: NDArray[np.uint8]  # (H, W, 3) RGB, rectified
+    semantic: NDArray[np.uint8]  # (H, W) train ids, 255 = ignore
+    depth: NDArray[np.float32]  # (H, W) metres, 0 = unknown
+    sparse_depth: NDArray[np.float32]  # (H, W) metres, 0 = unknown
+    disparity: NDArray[np.float32]  # (H, W) pixels, 0 = unknown
+    intrinsics: NDArray[np.float64]  # (3, 3) pixels, pixel centres at integers
+    baseline: float  # metres
+    domain: int
+    meta: dict[str, Any]  # id, path, split, ...
+
+
+class Sample(TypedDict, total=False):
+    """One scene as the network is fed: tv_tensors, so that stock torchvision v2 transforms move them together."""
+
+    image: tv_tensors.Image  # float32 (3, H, W), RGB in 0..1
+    right: tv_tensors.Image
+    semantic: tv_tensors.Mask  # int64 (H, W), train ids, 255 = ignore
+    depth: Depth  # float32 (1, H, W), metres, 0 = unknown
+    sparse_depth: SparseDepth
+    disparity: Disparity  # float32 (1, H, W), pixels, 0 = unknown
+    intrinsics: Intrinsics  # float32 (3, 3), pixels
+    baseline: Tensor  # () metres
+    domain: Tensor  # () int64
+    meta: dict[str, Any]
+
+
+SCENE_KEYS = frozenset(Sample.__annotations__) - {"meta"}
+"""The keys a data set can provide and a method can need."""
+
+
+class Prediction(NamedTuple):
+    """What every method's `forward` returns (tensors in training, NumPy arrays from the ONNX runtime)."""
+
+    semantic_logits: Any = None  # (B, K, H, W)
+    depth: Any = None  # (B, 1, H, W) metres, > 0
+    reconstruction: Any = None  # (B, 1, H, W) grey image in 0..255
+    attention: Any = None  # (B, N, N) in 0..1, row = query
+    uncertainty: Any = None  # (B, 1, H, W) metres, larger is worse
