@@ -1,0 +1,311 @@
+"""Batches: `StepLoader` serves any number of sources per step, `EvalLoader` every frame once.
+
+The batch of step t is a pure function of (seed, t, rank): a seed travels with each sample and everything random in its transform is
+drawn from it, so any number of workers gives the same batches, and a loader is resumed by one integer.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision import tv_tensors
+
+from diorama.data.base import SceneDataset
+from diorama.data.transforms import eval_transform
+from diorama.data.view import View
+from diorama.errors import ConfigError, DataError, ShapeError
+from diorama.tensors import Depth, Disparity, Intrinsics, SparseDepth
+from diorama.types import Frame, Sample
+
+Plan = dict[str, list[tuple[int, int]]]
+"""What one step needs: source -> [(index of the frame, seed of the sample), ...]."""
+_MAPS = {"depth": Depth, "sparse_depth": SparseDepth, "disparity": Disparity}
+_WORDS = {
+    "image": "images", "right": "stereo pairs", "semantic": "label maps", "depth": "depth maps", "sparse_depth": "sparse depth",
+    "disparity": "disparity maps", "intrinsics": "camera intrinsics", "baseline": "a stereo baseline", "domain": "domains",
+}  # fmt: skip
+_PROVIDERS = {
+    "image": "nyuv2, cityscapes or camvid", "right": "cityscapes or world_street", "semantic": "nyuv2, cityscapes or camvid",
+    "depth": "nyuv2, world_indoor or world_street", "sparse_depth": "world_street", "disparity": "cityscapes or world_street",
+    "intrinsics": "nyuv2, cityscapes or world_indoor", "baseline": "cityscapes or world_street", "domain": "world_street",
+}  # fmt: skip
+
+
+def require(method: str, needs: Collection[str], dataset: SceneDataset) -> None:
+    """Make sure before the first step that `dataset` has every key that `method` needs.
+
+    Raises:
+        ConfigError: a key is missing; the text names it and data sets that have it.
+    """
+    for key in sorted(set(needs) - dataset.provides):
+        raise ConfigError(
+            f"{method} needs '{key}'; {dataset.name} ({dataset.split}) has no {_WORDS.get(key, key)}. "
+            f"Try {_PROVIDERS.get(key, 'another data set: `diorama data list`')}."
+        )
+
+
+def to_sample(frame: Frame, keys: Collection[str] | None = None) -> Sample:
+    """The tensors of `frame` at its own size: RGB in 0..1, labels int64, maps float32 `(1, H, W)`; only `keys` (None: all), plus `meta`.
+
+    Raises:
+        DataError: a wanted key is missing from the frame.
+    """
+    name = frame.get("meta", {}).get("id", "frame")
+    wanted = [key for key in frame if key != "meta"] if keys is None else [key for key in keys if key != "meta"]
+    sample: dict[str, Any] = {}
+    for key in wanted:
+        if key not in frame:
+            raise DataError(f"{name}: no '{key}' in this frame. Run `diorama data check` on the data set, or do not ask for '{key}'.")
+        value: Any = frame[key]  # type: ignore[literal-required]
+        if key in ("image", "right"):
+            pixels = torch.from_numpy(np.ascontiguousarray(value)).permute(2, 0, 1)
+            sample[key] = tv_tensors.Image(pixels.to(torch.float32).div_(255))
+        elif key == "semantic":
+            sample[key] = tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(value)).to(torch.int64))
+        elif key in _MAPS:
+            sample[key] = _MAPS[key](torch.from_numpy(np.array(value, np.float32))[None])
+        elif key == "intrinsics":
+            sample[key] = Intrinsics(value, canvas_size=_frame_size(frame))
+        else:
+            sample[key] = torch.tensor(value, dtype=torch.int64 if key == "domain" else torch.float32)
+    sample["meta"] = dict(frame.get("meta", {}))
+    return cast(Sample, sample)
+
+
+def _frame_size(frame: Frame) -> tuple[int, int]:
+    for key in ("image", "right", "semantic", "depth", "sparse_depth", "disparity"):
+        if key in frame:
+            height, width = frame[key].shape[:2]  # type: ignore[literal-required]
+            return int(height), int(width)
+    raise DataError("a frame with intrinsics but no image. Ask for the key 'image' as well.")
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """One batch: each key stacked along a new first axis as plain tensors, `meta` a list.
+
+    Raises:
+        DataError: the samples do not have the same keys (a missing label would silently vanish for the whole batch).
+        ShapeError: they differ in size.
+    """
+    first, batch = samples[0], {}
+    for sample in samples:
+        if sample.keys() != first.keys():
+            odd = sorted(sample.keys() ^ first.keys())
+            raise DataError(f"{_id(sample)} and {_id(first)} do not have the same keys ({', '.join(odd)}). Put them in two sources.")
+    for key in first:
+        values = [sample[key] for sample in samples]  # type: ignore[literal-required]
+        if key == "meta":
+            batch[key] = values
+            continue
+        shapes = {tuple(value.shape) for value in values}
+        if len(shapes) > 1:
+            raise ShapeError(f"'{key}' of {_id(first)} and others differ in shape ({shapes}). Use a transform that fixes the size.")
+        batch[key] = torch.stack([value.as_subclass(Tensor) for value in values])
+    return cast(Sample, batch)
+
+
+def _id(sample: Sample) -> str:
+    return str(sample.get("meta", {}).get("id", "a sample"))
+
+
+def move(batch: Mapping[str, Sample], device: torch.device | str, channels_last: bool = True) -> dict[str, Sample]:
+    """`batch` on `device`; pictures in channels-last memory where `channels_last`. `meta` stays."""
+    moved: dict[str, Sample] = {}
+    for source, sample in batch.items():
+        parts: dict[str, Any] = {}
+        for key, value in sample.items():
+            if not isinstance(value, Tensor):
+                parts[key] = value
+            elif value.ndim == 4 and channels_last:
+                parts[key] = value.to(device, non_blocking=True, memory_format=torch.channels_last)
+            else:
+                parts[key] = value.to(device, non_blocking=True)
+        moved[source] = cast(Sample, parts)
+    return moved
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's CPU generator, `random` and `numpy.random` start from `seed` inside, and are where they were afterwards."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One stream of samples: frames, what happens to them, and how many of them one step of one process takes."""
+
+    dataset: SceneDataset
+    transform: Callable[[Sample], Sample]
+    batch_size: int
+    keys: tuple[str, ...]
+
+
+class _StepDataset(Dataset[dict[str, Sample]]):
+    """Plan of a step -> its batch."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self.sources = sources
+
+    def __getitem__(self, plan: Plan) -> dict[str, Sample]:
+        return {name: collate([self._sample(self.sources[name], *entry) for entry in entries]) for name, entries in plan.items()}
+
+    @staticmethod
+    def _sample(source: Source, index: int, seed: int) -> Sample:
+        with seeded(seed):
+            sample = source.transform(to_sample(source.dataset.frame(index), source.keys))
+        sample["meta"] = {**sample.get("meta", {}), "sample_seed": seed, "index": index}
+        return sample
+
+
+class _Plans(Sampler[Plan]):
+    """Plans of the steps from `loader.served` on, without end."""
+
+    def __init__(self, loader: StepLoader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Plan]:
+        step = self.loader.served
+        while True:
+            yield self.loader.plan(step)
+            step += 1
+
+
+class StepLoader:
+    """Endless batches `{source: batch}`, one per training step.
+
+    Each source runs through its own frames in its own order, shuffled anew each time it is through; sources of any lengths go together.
+    Process `rank` of `world_size` takes its own slice of each global batch, so N processes with batch b see what one with N b sees.
+    """
+
+    def __init__(self, sources: Mapping[str, Source], seed: int = 0, rank: int = 0, world_size: int = 1, workers: int = 0) -> None:
+        """Raises: ConfigError: no source, an empty one, or a batch size below 1."""
+        if not sources:
+            raise ConfigError("no source to load from. Give at least one, e.g. main.")
+        for name, source in sources.items():
+            if source.batch_size < 1:
+                raise ConfigError(f"batch size of source '{name}' is {source.batch_size}. Set it to 1 or more.")
+            if not len(source.dataset):
+                raise ConfigError(f"source '{name}' ({source.dataset.name}) has no frame. Check its root and split.")
+        self.sources, self.seed, self.rank, self.world_size, self.workers = dict(sources), seed, rank, world_size, workers
+        self.served = 0
+        self._orders: dict[str, tuple[int, np.ndarray[Any, np.dtype[np.int64]]]] = {}
+        self._loader: DataLoader[dict[str, Sample]] | None = None
+
+    def plan(self, step: int) -> Plan:
+        """What this process takes at `step`: a pure function of (seed, step, rank)."""
+        return {name: self._entries(name, source, step) for name, source in self.sources.items()}
+
+    def _entries(self, name: str, source: Source, step: int) -> list[tuple[int, int]]:
+        start = (step * self.world_size + self.rank) * source.batch_size
+        entries = []
+        for position in range(start, start + source.batch_size):
+            epoch, place = divmod(position, len(source.dataset))
+            entries.append((int(self._order(name, epoch)[place]), _seed(self.seed, name, 1, position)))
+        return entries
+
+    def _order(self, name: str, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        known = self._orders.get(name)
+        if known is None or known[0] != epoch:
+            generator = np.random.default_rng(_seed(self.seed, name, 0, epoch))
+            known = self._orders[name] = (epoch, generator.permutation(len(self.sources[name].dataset)))
+        return known[1]
+
+    def steps_per_epoch(self, source: str | None = None) -> int:
+        """Steps after which `source` (default: the first) has been seen once, rounded up."""
+        chosen = self.sources[source or next(iter(self.sources))]
+        return -(-len(chosen.dataset) // (chosen.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[dict[str, Sample]]:
+        if self._loader is None:
+            self._loader = DataLoader(
+                _StepDataset(self.sources), batch_size=None, sampler=_Plans(self), num_workers=self.workers,
+                collate_fn=_as_is, worker_init_fn=_start_worker, persistent_workers=self.workers > 0,
+                pin_memory=torch.cuda.is_available(),
+            )  # fmt: skip
+        for batch in self._loader:
+            # counted when handed over, not when prefetched: this is what a resume continues from
+            self.served += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The number of batches served."""
+        return {"served": self.served}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue after `state["served"]` batches; takes effect at the next `iter`."""
+        self.served = int(state["served"])
+
+
+def _seed(seed: int, name: str, purpose: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, zlib.crc32(name.encode()), purpose, number]).generate_state(1)[0])
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(_: int) -> None:
+    # threads of OpenCV do not survive the fork, and the workers are the parallelism
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+class EvalBatch(NamedTuple):
+    """Frames to evaluate: what the network sees, and the truth at its own size."""
+
+    inputs: Sample
+    truth: list[Frame]
+    index: list[int]
+    """Numbers of the frames in the data set."""
+
+
+class _EvalDataset(Dataset[EvalBatch]):
+    def __init__(self, dataset: SceneDataset, view: View, keys: tuple[str, ...]) -> None:
+        self.dataset, self.transform, self.keys = dataset, eval_transform(view), keys
+
+    def __getitem__(self, indices: list[int]) -> EvalBatch:
+        truth = [self.dataset.frame(index) for index in indices]
+        return EvalBatch(collate([self.transform(to_sample(frame, self.keys)) for frame in truth]), truth, indices)
+
+
+class EvalLoader:
+    """Every frame once, in order, as `EvalBatch`: process `rank` takes frames `range(rank, n, world)`, none is repeated to fill up.
+
+    Predictions are resized to the truth, which keeps its original size.
+    """
+
+    def __init__(
+        self, dataset: SceneDataset, view: View, rank: int = 0, world: int = 1, batch_size: int = 1,
+        keys: Collection[str] = ("image",), workers: int = 0,
+    ) -> None:  # fmt: skip
+        mine = list(range(rank, len(dataset), world))
+        self.indices = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
+        self._loader: DataLoader[EvalBatch] = DataLoader(
+            _EvalDataset(dataset, view, tuple(keys)), batch_size=None, sampler=cast(Any, self.indices), num_workers=workers,
+            collate_fn=_as_is, worker_init_fn=_start_worker,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[EvalBatch]:
+        return iter(self._loader)
