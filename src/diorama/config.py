@@ -1,0 +1,264 @@
+"""What a run is: method, data, view, trainer, evaluation, seed, output. YAML and flags in, one plain `RunConfig` out.
+
+Imports no torch. Values are checked by jsonargparse against the typed constructors; what is wrong comes back as one line
+that names the key and, for a key that does not exist, the nearest one that does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from diorama import catalog, recipes
+from diorama.data.view import View
+from diorama.errors import ConfigError, suggest
+from diorama.training.settings import Trainer
+
+if TYPE_CHECKING:
+    from diorama.data.base import SceneDataset
+
+CHOICES = {"model": "method", "data": "data set"}
+"""Sections that name something of the catalog and hold its fields."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a trained model is judged.
+
+    Args:
+        protocol: name from `diorama evaluate --list-protocols`; None takes the first one of the data set.
+        flip: average with the prediction on the mirrored image; named in the protocol.
+    """
+
+    protocol: str | None = None
+    flip: bool = False
+
+
+SETTINGS: dict[str, type[Any]] = {"view": View, "trainer": Trainer, "evaluation": Evaluation}
+"""Sections that are the same for every method and data set."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run. `config.yaml` of a run folder is its `to_dict()`."""
+
+    method: str
+    """Catalog name, `model.name` in YAML."""
+    model: Any
+    """The method's own config dataclass, e.g. `CINetConfig`."""
+    dataset: str
+    """Catalog name, `data.name` in YAML."""
+    data: dict[str, Any]
+    """Constructor arguments of the data set, `split` excepted."""
+    view: View = field(default_factory=View)
+    trainer: Trainer = field(default_factory=Trainer)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    seed: int = 0
+    """Decides weights, order, augmentation and random pixels."""
+    out: Path | None = None
+    """Run folder; None: a new one under `runs/`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested dictionary of JSON types; `from_dict` reads it back."""
+        settings = {
+            "model": {"name": self.method, **dataclasses.asdict(self.model)},
+            "data": {"name": self.dataset, **self.data},
+            **{name: dataclasses.asdict(getattr(self, name)) for name in SETTINGS},
+            "seed": self.seed,
+            "out": self.out,
+        }
+        plain = _plain(settings)
+        assert isinstance(plain, dict)
+        return plain
+
+    def to_yaml(self) -> str:
+        """The text of `config.yaml`."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=120)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> RunConfig:
+        """The run that nested `settings` describe; what is absent takes its default.
+
+        Raises:
+            ConfigError: a key does not exist, a value has the wrong type, the method or data set is unknown or not named.
+        """
+        return read_config([], settings=settings)
+
+    def open_dataset(self, split: str) -> SceneDataset:
+        """The data set of this run.
+
+        Raises:
+            DataError: files are missing, or there is no such split.
+        """
+        opened: SceneDataset = catalog.dataset(self.dataset)(split=split, **self.data)
+        return opened
+
+
+def method_config(name: str) -> type[Any]:
+    """The config dataclass of a method: class `X` in module `m` has its `XConfig` in module `m_config`, which imports no torch.
+
+    Raises:
+        ConfigError: no such method.
+    """
+    known = catalog.names("methods")
+    if name not in known:
+        raise ConfigError(f"unknown method '{name}': {suggest(name, known)} See `diorama methods`.")
+    module, _, attribute = known[name].partition(":")
+    found: type[Any] = getattr(importlib.import_module(f"{module}_config"), f"{attribute}Config")
+    return found
+
+
+def read_config(flags: Sequence[str], settings: Mapping[str, Any] | None = None) -> RunConfig:
+    """The run that `flags` (`--config FILE`, `--model NAME`, `--trainer.devices 4`, ...) and nested `settings` describe.
+
+    Flags go before files, later files before earlier ones, all of them before defaults; `settings` count as the last file.
+
+    Raises:
+        ConfigError: a key does not exist, a value has the wrong type, the method or data set is unknown or not named.
+    """
+    layers, rest = _split_files(flags)
+    if settings is not None:
+        layers.append(recipes.checked(settings, "settings"))
+    names = {section: _name_of(section, rest, layers) for section in CHOICES}
+    parser = build_parser(names["model"], names["data"])
+    try:
+        parsed = parser.parse_args([f"--config={json.dumps(layer)}" for layer in layers] + rest)
+    except ArgumentError as error:
+        raise ConfigError(reworded(str(error), parser.get_defaults(skip_validation=True).keys())) from error
+    return _assembled(parsed.as_dict())
+
+
+def build_parser(method: str | None, dataset: str | None) -> ArgumentParser:
+    """The parser of a run's settings, with the fields of `method` and `dataset` where they are named.
+
+    Raises:
+        ConfigError: no such method or data set.
+    """
+    parser = ArgumentParser(prog="diorama train", add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="YAML file or name of a recipe, e.g. ci_net/nyuv2; may be repeated")
+    parser.add_argument("--model.name", metavar="NAME", help=f"method: {', '.join(catalog.names('methods'))}; fields: --model.help NAME")
+    parser.add_argument("--data.name", metavar="NAME", help=f"data set: {', '.join(catalog.names('datasets'))}; fields: --data.help NAME")
+    parser.add_argument("--seed", type=int, default=0, help="decides weights, order, augmentation and random pixels")
+    parser.add_argument("--out", type=str | None, default=None, metavar="DIR", help="run folder; default: a new one under runs/")
+    if method is not None:
+        parser.add_class_arguments(method_config(method), "model")
+    if dataset is not None:
+        parser.add_class_arguments(catalog.dataset(dataset), "data", skip={"split"}, instantiate=False)
+    for section, settings in SETTINGS.items():
+        parser.add_class_arguments(settings, section)
+    return parser
+
+
+def fields_help(section: str, name: str) -> str:
+    """The fields of a method (`section` "model") or data set ("data"), a paragraph each, as `--model.help NAME` prints them.
+
+    Raises:
+        ConfigError: no such method or data set.
+    """
+    parser = ArgumentParser(prog=f"diorama train --{section} {name}", usage="%(prog)s [--FIELD VALUE ...]", add_help=False)
+    if section == "model":
+        parser.add_class_arguments(method_config(name), section)
+    else:
+        parser.add_class_arguments(catalog.dataset(name), section, skip={"split"}, instantiate=False)
+    return str(parser.format_help())
+
+
+def reworded(message: str, known: Iterable[str]) -> str:
+    """jsonargparse's `message` as one line that ends with what to do.
+
+    An unknown key comes in three wordings: as a flag, inside a section of a file, at the top of a file.
+    """
+    message = " ".join(message.split())
+    known = list(known)
+    if found := re.match(r"unrecognized arguments: (?:--)?([^\s=]+)", message, re.IGNORECASE):
+        return _unknown_key(found[1], known)
+    if found := re.search(r"Group '([^']+)' does not accept (?:option|nested key) '([^']+)'", message):
+        return _unknown_key(f"{found[1]}.{found[2]}", known)
+    if found := re.search(r"Option '([^']+)' is not accepted", message):
+        return _unknown_key(found[1], known)
+    if found := re.search(r"arguments are required: (.+)", message):
+        first = found[1].split(",")[0].strip()
+        return f"{first} is missing. Set it in the YAML file or with --{first} VALUE."
+    if found := re.search(r'Parser key "([^"]+)": Expected an? (.+)\. Got value: (.*)', message):
+        expected = re.sub(r"<class '([^']+)'>|typing\.", lambda kind: kind[1] or "", found[2])
+        return f"{found[1]} is {found[3]!r}, expected {expected}. Correct it in the YAML file or with --{found[1]} VALUE."
+    return f"{message.rstrip('.')}. See `diorama train --help`."
+
+
+def _unknown_key(key: str, known: Sequence[str]) -> str:
+    """What to say of a key that does not exist: the nearest one of its own section, else the section, else the nearest one anywhere."""
+    section, _, leaf = key.rpartition(".")
+    siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
+    if section and not siblings:
+        return f"unknown section '{section}': {suggest(section, {*CHOICES, *SETTINGS})}"
+    if close := difflib.get_close_matches(leaf, siblings, n=1):
+        return f"unknown key '{leaf}'{f' in {section}' if section else ''}: did you mean '{close[0]}'?"
+    leaves = {name.rpartition(".")[2]: name for name in known}
+    if close := difflib.get_close_matches(leaf, leaves, n=1):
+        return f"unknown key '{key}': did you mean '{leaves[close[0]]}'?"
+    return f"unknown key '{key}'. Known here: {', '.join(sorted(siblings if section else {*siblings, *CHOICES, *SETTINGS}))}."
+
+
+def _split_files(flags: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The contents of the files among `flags`, and the other flags with `--model NAME` spelled out as `--model.name NAME`."""
+    layers: list[dict[str, Any]] = []
+    rest: list[str] = []
+    words = iter(flags)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key == "--config":
+            layers.append(recipes.read_yaml(recipes.find(value if equals else next(words, ""))))
+        elif key.removeprefix("--") in CHOICES and key.startswith("--"):
+            rest.append(f"{key}.name{equals}{value}")
+        else:
+            rest.append(word)
+    return layers, rest
+
+
+def _name_of(section: str, flags: Sequence[str], layers: Sequence[Mapping[str, Any]]) -> str:
+    """The method or data set that was chosen last: by flag, else by file."""
+    names = [layer[section]["name"] for layer in layers if "name" in layer.get(section, {})]
+    flag = f"--{section}.name"
+    for position, word in enumerate(flags):
+        if word == flag and position + 1 < len(flags):
+            names.append(flags[position + 1])
+        elif word.startswith(f"{flag}="):
+            names.append(word.partition("=")[2])
+    if not names:
+        what, known = CHOICES[section], ", ".join(catalog.names(f"{CHOICES[section].replace(' ', '')}s"))
+        raise ConfigError(f"no {what} was named. Add --{section} NAME (known: {known}) or a recipe with --config.")
+    return str(names[-1])
+
+
+def _assembled(parsed: dict[str, Any]) -> RunConfig:
+    """The parsed values as dataclasses; each checks its own values."""
+    model, data = dict(parsed["model"]), dict(parsed["data"])
+    method, dataset = str(model.pop("name")), str(data.pop("name"))
+    return RunConfig(
+        method=method,
+        model=method_config(method)(**model),
+        dataset=dataset,
+        data=data,
+        seed=parsed["seed"],
+        out=None if parsed["out"] is None else Path(parsed["out"]).expanduser(),
+        **{section: settings(**parsed[section]) for section, settings in SETTINGS.items()},
+    )
+
+
+def _plain(value: Any) -> Any:
+    """`value` in JSON types: tuples become lists, paths text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
