@@ -58,11 +58,12 @@ def berhu(prediction: Tensor, depth: Tensor, valid: Tensor | None = None) -> Ten
 
 
 def draw_pixels(valid: Tensor, seed: int, pixels: int) -> Tensor:
-    """Flat indices of `pixels` different valid pixels of one image (all of them if there are fewer), drawn from `seed`.
+    """Flat indices of random different valid pixels of one image, drawn from `seed`.
 
     Args:
         valid: any shape, bool.
         seed: of this sample; the draw does not touch the global random state.
+        pixels: how many; all valid ones if there are fewer.
     """
     indices = valid.flatten().nonzero().squeeze(1)
     if indices.numel() <= pixels:
