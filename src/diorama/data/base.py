@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -37,6 +37,10 @@ class SceneDataset(ABC):
     @abstractmethod
     def frame(self, index: int) -> Frame:
         """Frame number `index` at native size."""
+
+    def files(self) -> Iterable[Path]:
+        """The files behind this split, without looking whether they exist: a cached copy is stale once one of them changes."""
+        return ()
 
     def check(self) -> list[str]:
         """What is missing or suspicious, a sentence each that ends with what to do; empty if all is well."""
