@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from torchvision.transforms.v2 import functional as F
 
 from diorama.errors import ConfigError, ShapeError
 from diorama.types import UNKNOWN_DEPTH
+
+_Kind = TypeVar("_Kind", bound=tv_tensors.TVTensor)
+_Run = TypeVar("_Run", bound=Callable[..., Any])
 
 
 class Depth(tv_tensors.Mask):
@@ -50,6 +53,11 @@ class Intrinsics(tv_tensors.TVTensor):
     canvas_size: tuple[int, int]
 
     def __new__(cls, data: Any, *, canvas_size: Sequence[int], device: torch.device | str | None = None) -> Intrinsics:
+        """The camera of an image of `canvas_size` `(H, W)`.
+
+        Raises:
+            ShapeError: `data` is not `(..., 3, 3)`.
+        """
         matrix = torch.as_tensor(data, dtype=torch.float32, device=device)
         if matrix.shape[-2:] != (3, 3):
             raise ShapeError(f"intrinsics have shape {tuple(matrix.shape)}, expected (3, 3): [[fx, 0, cx], [0, fy, cy], [0, 0, 1]].")
@@ -59,7 +67,7 @@ class Intrinsics(tv_tensors.TVTensor):
     def __torch_function__(
         cls, func: Callable[..., Tensor], types: tuple[type[Tensor], ...], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Tensor:
-        output = super().__torch_function__(func, types, args, kwargs)
+        output: Tensor = super().__torch_function__(func, types, args, kwargs)
         if isinstance(output, Intrinsics) and "canvas_size" not in output.__dict__:
             output.canvas_size = next(a.canvas_size for a in args if isinstance(a, Intrinsics))
         return output
@@ -75,7 +83,10 @@ def _intrinsics(matrix: Tensor, canvas_size: tuple[int, int]) -> Intrinsics:
 
 
 def splat(values: NDArray[np.float32], matrix: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
-    """`(H, W)` sparse map -> `size` map: each known pixel goes where `matrix` (2, 3) takes its `(u, v)`; of two that meet the smaller stays."""
+    """`(H, W)` sparse map [m] -> map of `size`: each known pixel goes where `matrix` (2, 3) takes its `(u, v)`.
+
+    Of two that meet the one nearer to the camera stays; what leaves the map is lost.
+    """
     v, u = np.nonzero(values)
     known = values[v, u]
     x = np.rint(matrix[0, 0] * u + matrix[0, 1] * v + matrix[0, 2]).astype(np.int64)
@@ -85,6 +96,10 @@ def splat(values: NDArray[np.float32], matrix: NDArray[np.float64], size: tuple[
     np.minimum.at(moved, (y[inside], x[inside]), known[inside])
     moved[np.isinf(moved)] = UNKNOWN_DEPTH
     return moved
+
+
+def _typed(tensor: Tensor, kind: type[_Kind]) -> _Kind:
+    return tensor.as_subclass(kind)
 
 
 def _splat(sparse: Tensor, matrix: NDArray[np.float64], size: tuple[int, int]) -> SparseDepth:
@@ -103,7 +118,7 @@ def scale_matrix(source: tuple[int, int], target: tuple[int, int]) -> NDArray[np
 def _turn_matrix(
     size: tuple[int, int], degrees: float, translate: Sequence[float], scale: float, center: Sequence[float] | None
 ) -> NDArray[np.float64]:
-    """Turn by `degrees` (clockwise on the screen) and scale about `center`, then shift: torchvision's affine in pixel-centre coordinates."""
+    """Turn by `degrees` (clockwise on the screen), scale about `center`, shift: torchvision's affine between pixel centres."""
     # torchvision counts `center` from the corner of the first pixel, not from its middle
     cx, cy = ((size[1] - 1) / 2, (size[0] - 1) / 2) if center is None else (center[0] - 0.5, center[1] - 0.5)
     c, s = scale * math.cos(math.radians(degrees)), scale * math.sin(math.radians(degrees))
@@ -133,6 +148,16 @@ def _no_expand(kind: type, expand: bool) -> None:
         raise _refuse("rotate with expand=True", kind, "pass expand=False.")
 
 
+def _kernel(functional: str, kind: type) -> Callable[[_Run], _Run]:
+    """Registers what follows as the kernel of `functional` for `kind` (torchvision's own decorator is untyped)."""
+
+    def register(run: _Run) -> _Run:
+        F.register_kernel(functional, kind)(run)
+        return run
+
+    return register
+
+
 # ---- Depth: the kernels of Mask with unknown (0) as fill, whatever fill the transform holds for images or labels
 
 
@@ -146,22 +171,22 @@ def _masked(kernel: Callable[..., Tensor], **fixed: Any) -> Callable[..., Any]:
 
 
 for _name in ("crop", "center_crop", "horizontal_flip", "vertical_flip"):
-    F.register_kernel(_name, Depth)(_masked(getattr(F, f"{_name}_mask")))
+    _kernel(_name, Depth)(_masked(getattr(F, f"{_name}_mask")))
 for _name in ("affine", "rotate", "perspective", "elastic", "pad"):
-    F.register_kernel(_name, Depth)(_masked(getattr(F, f"{_name}_mask"), fill=UNKNOWN_DEPTH))
+    _kernel(_name, Depth)(_masked(getattr(F, f"{_name}_mask"), fill=UNKNOWN_DEPTH))
 
 
-@F.register_kernel("resize", Depth)
+@_kernel("resize", Depth)
 def _resize_depth(depth: Depth, size: list[int] | None, max_size: int | None = None, **_: Any) -> Depth:
     # Mask's own kernel takes the upper left neighbour; nearest-exact keeps pixel centres where the intrinsics say they are
     plain = depth.as_subclass(Tensor)
-    moved = F.resize_image(
+    moved: Tensor = F.resize_image(
         plain.reshape(-1, 1, *plain.shape[-2:]), size, interpolation=InterpolationMode.NEAREST_EXACT, max_size=max_size, antialias=False
     )
-    return moved.reshape(*plain.shape[:-2], *moved.shape[-2:]).as_subclass(type(depth))
+    return _typed(moved.reshape(*plain.shape[:-2], *moved.shape[-2:]), type(depth))
 
 
-@F.register_kernel("resized_crop", Depth)
+@_kernel("resized_crop", Depth)
 def _resized_crop_depth(depth: Depth, top: int, left: int, height: int, width: int, size: list[int], **_: Any) -> Any:
     return F.resize(F.crop(depth, top, left, height, width), size)
 
@@ -169,13 +194,13 @@ def _resized_crop_depth(depth: Depth, top: int, left: int, height: int, width: i
 # ---- SparseDepth
 
 
-@F.register_kernel("resize", SparseDepth)
+@_kernel("resize", SparseDepth)
 def _resize_sparse(sparse: SparseDepth, size: list[int] | None, max_size: int | None = None, **_: Any) -> SparseDepth:
     target = _resized(_extent(sparse), size, max_size)
     return _splat(sparse, scale_matrix(_extent(sparse), target), target)
 
 
-@F.register_kernel("affine", SparseDepth)
+@_kernel("affine", SparseDepth)
 def _affine_sparse(
     sparse: SparseDepth, angle: float, translate: list[float], scale: float, shear: list[float], center: Any = None, **_: Any
 ) -> SparseDepth:
@@ -183,7 +208,7 @@ def _affine_sparse(
     return _splat(sparse, _turn_matrix(_extent(sparse), angle, translate, scale, center), _extent(sparse))
 
 
-@F.register_kernel("rotate", SparseDepth)
+@_kernel("rotate", SparseDepth)
 def _rotate_sparse(sparse: SparseDepth, angle: float, expand: bool = False, center: Any = None, **_: Any) -> SparseDepth:
     _no_expand(SparseDepth, expand)
     return _splat(sparse, _turn_matrix(_extent(sparse), -angle, (0, 0), 1.0, center), _extent(sparse))
@@ -192,13 +217,13 @@ def _rotate_sparse(sparse: SparseDepth, angle: float, expand: bool = False, cent
 # ---- Disparity
 
 
-@F.register_kernel("resize", Disparity)
+@_kernel("resize", Disparity)
 def _resize_disparity(disparity: Disparity, size: list[int] | None, max_size: int | None = None, **_: Any) -> Disparity:
     moved = _resize_depth(disparity, size, max_size).as_subclass(Tensor)
-    return (moved * (moved.shape[-1] / disparity.shape[-1])).as_subclass(Disparity)
+    return _typed(moved * (moved.shape[-1] / disparity.shape[-1]), Disparity)
 
 
-@F.register_kernel("affine", Disparity)
+@_kernel("affine", Disparity)
 def _affine_disparity(
     disparity: Disparity, angle: float, translate: list[float], scale: float, shear: list[float], center: Any = None, **_: Any
 ) -> Disparity:
@@ -206,11 +231,11 @@ def _affine_disparity(
     if angle % 360:
         raise _refuse("rotation", Disparity, "the views would no longer be rectified; set the angle to 0 or use depth instead.")
     moved = F.affine_mask(disparity.as_subclass(Tensor), angle, translate, scale, shear, fill=UNKNOWN_DEPTH, center=center)
-    return (moved * scale).as_subclass(Disparity)
+    return _typed(moved * scale, Disparity)
 
 
-@F.register_kernel("rotate", Disparity)
-def _rotate_disparity(disparity: Disparity, angle: float, expand: bool = False, **_: Any) -> Disparity:
+@_kernel("rotate", Disparity)
+def _rotate_disparity(disparity: Disparity, angle: float, **_: Any) -> Disparity:
     return _affine_disparity(disparity, angle, [0, 0], 1.0, [0, 0])
 
 
@@ -236,12 +261,12 @@ def move_intrinsics(camera: Intrinsics, matrix: NDArray[np.float64], size: tuple
     return _moved(camera, matrix, size, *focal)
 
 
-@F.register_kernel("crop", Intrinsics)
+@_kernel("crop", Intrinsics)
 def _crop_intrinsics(camera: Intrinsics, top: int, left: int, height: int, width: int) -> Intrinsics:
     return _moved(camera, np.array([[1.0, 0, -left], [0, 1, -top]]), (height, width))
 
 
-@F.register_kernel("center_crop", Intrinsics)
+@_kernel("center_crop", Intrinsics)
 def _center_crop_intrinsics(camera: Intrinsics, output_size: list[int]) -> Intrinsics:
     probe = torch.arange(camera.canvas_size[1], dtype=torch.float32).repeat(camera.canvas_size[0], 1)
     rows = torch.arange(camera.canvas_size[0], dtype=torch.float32)[:, None].expand_as(probe)
@@ -251,7 +276,7 @@ def _center_crop_intrinsics(camera: Intrinsics, output_size: list[int]) -> Intri
     return _crop_intrinsics(camera, top, left, *_extent(moved))
 
 
-@F.register_kernel("pad", Intrinsics)
+@_kernel("pad", Intrinsics)
 def _pad_intrinsics(camera: Intrinsics, padding: int | list[int], **_: Any) -> Intrinsics:
     sides = [padding] if isinstance(padding, int) else list(padding)
     left, top, right, bottom = sides * (4 // len(sides))
@@ -259,29 +284,29 @@ def _pad_intrinsics(camera: Intrinsics, padding: int | list[int], **_: Any) -> I
     return _moved(camera, np.array([[1.0, 0, left], [0, 1, top]]), (height + top + bottom, width + left + right))
 
 
-@F.register_kernel("horizontal_flip", Intrinsics)
+@_kernel("horizontal_flip", Intrinsics)
 def _horizontal_flip_intrinsics(camera: Intrinsics) -> Intrinsics:
     return _moved(camera, np.array([[-1.0, 0, camera.canvas_size[1] - 1], [0, 1, 0]]), camera.canvas_size)
 
 
-@F.register_kernel("vertical_flip", Intrinsics)
+@_kernel("vertical_flip", Intrinsics)
 def _vertical_flip_intrinsics(camera: Intrinsics) -> Intrinsics:
     return _moved(camera, np.array([[1.0, 0, 0], [0, -1, camera.canvas_size[0] - 1]]), camera.canvas_size)
 
 
-@F.register_kernel("resize", Intrinsics)
+@_kernel("resize", Intrinsics)
 def _resize_intrinsics(camera: Intrinsics, size: list[int] | None, max_size: int | None = None, **_: Any) -> Intrinsics:
     target = _resized(camera.canvas_size, size, max_size)
     matrix = scale_matrix(camera.canvas_size, target)
     return _moved(camera, matrix, target, matrix[0, 0], matrix[1, 1])
 
 
-@F.register_kernel("resized_crop", Intrinsics)
+@_kernel("resized_crop", Intrinsics)
 def _resized_crop_intrinsics(camera: Intrinsics, top: int, left: int, height: int, width: int, size: list[int], **_: Any) -> Intrinsics:
     return _resize_intrinsics(_crop_intrinsics(camera, top, left, height, width), size)
 
 
-@F.register_kernel("affine", Intrinsics)
+@_kernel("affine", Intrinsics)
 def _affine_intrinsics(
     camera: Intrinsics, angle: float, translate: list[float], scale: float, shear: list[float], center: Any = None, **_: Any
 ) -> Intrinsics:
@@ -289,7 +314,7 @@ def _affine_intrinsics(
     return _moved(camera, _turn_matrix(camera.canvas_size, angle, translate, scale, center), camera.canvas_size, scale, scale)
 
 
-@F.register_kernel("rotate", Intrinsics)
+@_kernel("rotate", Intrinsics)
 def _rotate_intrinsics(camera: Intrinsics, angle: float, expand: bool = False, center: Any = None, **_: Any) -> Intrinsics:
     _no_expand(Intrinsics, expand)
     return _moved(camera, _turn_matrix(camera.canvas_size, -angle, (0, 0), 1.0, center), camera.canvas_size)
@@ -307,4 +332,4 @@ def _refusal(functional: str, kind: type) -> Callable[..., Any]:
 
 for _name in ("perspective", "elastic"):
     for _kind in (SparseDepth, Disparity, Intrinsics):
-        F.register_kernel(_name, _kind)(_refusal(_name, _kind))
+        _kernel(_name, _kind)(_refusal(_name, _kind))

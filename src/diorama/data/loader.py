@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -16,20 +16,19 @@ from typing import Any, NamedTuple, cast
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision import tv_tensors
 
 from diorama.data.base import SceneDataset
+from diorama.data.batch import collate, move, to_sample
 from diorama.data.transforms import eval_transform
 from diorama.data.view import View
-from diorama.errors import ConfigError, DataError, ShapeError
-from diorama.tensors import Depth, Disparity, Intrinsics, SparseDepth
+from diorama.errors import ConfigError, UserError
 from diorama.types import Frame, Sample
+
+__all__ = ["EvalBatch", "EvalLoader", "Source", "StepLoader", "collate", "move", "require", "seeded", "to_sample"]
 
 Plan = dict[str, list[tuple[int, int]]]
 """What one step needs: source -> [(index of the frame, seed of the sample), ...]."""
-_MAPS = {"depth": Depth, "sparse_depth": SparseDepth, "disparity": Disparity}
 _WORDS = {
     "image": "images", "right": "stereo pairs", "semantic": "label maps", "depth": "depth maps", "sparse_depth": "sparse depth",
     "disparity": "disparity maps", "intrinsics": "camera intrinsics", "baseline": "a stereo baseline", "domain": "domains",
@@ -54,99 +53,20 @@ def require(method: str, needs: Collection[str], dataset: SceneDataset) -> None:
         )
 
 
-def to_sample(frame: Frame, keys: Collection[str] | None = None) -> Sample:
-    """The tensors of `frame` at its own size: RGB in 0..1, labels int64, maps float32 `(1, H, W)`; only `keys` (None: all), plus `meta`.
-
-    Raises:
-        DataError: a wanted key is missing from the frame.
-    """
-    name = frame.get("meta", {}).get("id", "frame")
-    wanted = [key for key in frame if key != "meta"] if keys is None else [key for key in keys if key != "meta"]
-    sample: dict[str, Any] = {}
-    for key in wanted:
-        if key not in frame:
-            raise DataError(f"{name}: no '{key}' in this frame. Run `diorama data check` on the data set, or do not ask for '{key}'.")
-        value: Any = frame[key]  # type: ignore[literal-required]
-        if key in ("image", "right"):
-            pixels = torch.from_numpy(np.ascontiguousarray(value)).permute(2, 0, 1)
-            sample[key] = tv_tensors.Image(pixels.to(torch.float32).div_(255))
-        elif key == "semantic":
-            sample[key] = tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(value)).to(torch.int64))
-        elif key in _MAPS:
-            sample[key] = _MAPS[key](torch.from_numpy(np.array(value, np.float32))[None])
-        elif key == "intrinsics":
-            sample[key] = Intrinsics(value, canvas_size=_frame_size(frame))
-        else:
-            sample[key] = torch.tensor(value, dtype=torch.int64 if key == "domain" else torch.float32)
-    sample["meta"] = dict(frame.get("meta", {}))
-    return cast(Sample, sample)
-
-
-def _frame_size(frame: Frame) -> tuple[int, int]:
-    for key in ("image", "right", "semantic", "depth", "sparse_depth", "disparity"):
-        if key in frame:
-            height, width = frame[key].shape[:2]  # type: ignore[literal-required]
-            return int(height), int(width)
-    raise DataError("a frame with intrinsics but no image. Ask for the key 'image' as well.")
-
-
-def collate(samples: Sequence[Sample]) -> Sample:
-    """One batch: each key stacked along a new first axis as plain tensors, `meta` a list.
-
-    Raises:
-        DataError: the samples do not have the same keys (a missing label would silently vanish for the whole batch).
-        ShapeError: they differ in size.
-    """
-    first, batch = samples[0], {}
-    for sample in samples:
-        if sample.keys() != first.keys():
-            odd = sorted(sample.keys() ^ first.keys())
-            raise DataError(f"{_id(sample)} and {_id(first)} do not have the same keys ({', '.join(odd)}). Put them in two sources.")
-    for key in first:
-        values = [sample[key] for sample in samples]  # type: ignore[literal-required]
-        if key == "meta":
-            batch[key] = values
-            continue
-        shapes = {tuple(value.shape) for value in values}
-        if len(shapes) > 1:
-            raise ShapeError(f"'{key}' of {_id(first)} and others differ in shape ({shapes}). Use a transform that fixes the size.")
-        batch[key] = torch.stack([value.as_subclass(Tensor) for value in values])
-    return cast(Sample, batch)
-
-
-def _id(sample: Sample) -> str:
-    return str(sample.get("meta", {}).get("id", "a sample"))
-
-
-def move(batch: Mapping[str, Sample], device: torch.device | str, channels_last: bool = True) -> dict[str, Sample]:
-    """`batch` on `device`; pictures in channels-last memory where `channels_last`. `meta` stays."""
-    moved: dict[str, Sample] = {}
-    for source, sample in batch.items():
-        parts: dict[str, Any] = {}
-        for key, value in sample.items():
-            if not isinstance(value, Tensor):
-                parts[key] = value
-            elif value.ndim == 4 and channels_last:
-                parts[key] = value.to(device, non_blocking=True, memory_format=torch.channels_last)
-            else:
-                parts[key] = value.to(device, non_blocking=True)
-        moved[source] = cast(Sample, parts)
-    return moved
-
-
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """torch's CPU generator, `random` and `numpy.random` start from `seed` inside, and are where they were afterwards."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
+    """The CPU generators of torch, `random` and `numpy.random` start from `seed` inside, and are where they were afterwards."""
+    # the global generators, because that is where transforms of third parties draw from
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         random.seed(seed)
-        np.random.seed(seed % 2**32)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
         try:
             yield
         finally:
             random.setstate(python_state)
-            np.random.set_state(numpy_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 @dataclass(frozen=True)
@@ -159,14 +79,17 @@ class Source:
     keys: tuple[str, ...]
 
 
-class _StepDataset(Dataset[dict[str, Sample]]):
-    """Plan of a step -> its batch."""
+class _StepDataset(Dataset[dict[str, Sample] | UserError]):
+    """Plan of a step -> its batch, or what went wrong: torch would wrap an error raised in a worker in its traceback."""
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self.sources = sources
 
-    def __getitem__(self, plan: Plan) -> dict[str, Sample]:
-        return {name: collate([self._sample(self.sources[name], *entry) for entry in entries]) for name, entries in plan.items()}
+    def __getitem__(self, plan: Plan) -> dict[str, Sample] | UserError:
+        try:
+            return {name: collate([self._sample(self.sources[name], *entry) for entry in entries]) for name, entries in plan.items()}
+        except UserError as error:
+            return error
 
     @staticmethod
     def _sample(source: Source, index: int, seed: int) -> Sample:
@@ -208,7 +131,7 @@ class StepLoader:
         self.sources, self.seed, self.rank, self.world_size, self.workers = dict(sources), seed, rank, world_size, workers
         self.served = 0
         self._orders: dict[str, tuple[int, np.ndarray[Any, np.dtype[np.int64]]]] = {}
-        self._loader: DataLoader[dict[str, Sample]] | None = None
+        self._loader: DataLoader[dict[str, Sample] | UserError] | None = None
 
     def plan(self, step: int) -> Plan:
         """What this process takes at `step`: a pure function of (seed, step, rank)."""
@@ -242,6 +165,8 @@ class StepLoader:
                 pin_memory=torch.cuda.is_available(),
             )  # fmt: skip
         for batch in self._loader:
+            if isinstance(batch, UserError):
+                raise batch
             # counted when handed over, not when prefetched: this is what a resume continues from
             self.served += 1
             yield batch
@@ -274,17 +199,20 @@ class EvalBatch(NamedTuple):
 
     inputs: Sample
     truth: list[Frame]
-    index: list[int]
+    numbers: list[int]
     """Numbers of the frames in the data set."""
 
 
-class _EvalDataset(Dataset[EvalBatch]):
+class _EvalDataset(Dataset[EvalBatch | UserError]):
     def __init__(self, dataset: SceneDataset, view: View, keys: tuple[str, ...]) -> None:
         self.dataset, self.transform, self.keys = dataset, eval_transform(view), keys
 
-    def __getitem__(self, indices: list[int]) -> EvalBatch:
-        truth = [self.dataset.frame(index) for index in indices]
-        return EvalBatch(collate([self.transform(to_sample(frame, self.keys)) for frame in truth]), truth, indices)
+    def __getitem__(self, numbers: list[int]) -> EvalBatch | UserError:
+        try:
+            truth = [self.dataset.frame(number) for number in numbers]
+            return EvalBatch(collate([self.transform(to_sample(frame, self.keys)) for frame in truth]), truth, numbers)
+        except UserError as error:
+            return error
 
 
 class EvalLoader:
@@ -299,8 +227,8 @@ class EvalLoader:
     ) -> None:  # fmt: skip
         mine = list(range(rank, len(dataset), world))
         self.indices = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
-        self._loader: DataLoader[EvalBatch] = DataLoader(
-            _EvalDataset(dataset, view, tuple(keys)), batch_size=None, sampler=cast(Any, self.indices), num_workers=workers,
+        self._loader: DataLoader[EvalBatch | UserError] = DataLoader(
+            _EvalDataset(dataset, view, tuple(keys)), batch_size=None, sampler=cast("Any", self.indices), num_workers=workers,
             collate_fn=_as_is, worker_init_fn=_start_worker,
         )  # fmt: skip
 
@@ -308,4 +236,7 @@ class EvalLoader:
         return len(self.indices)
 
     def __iter__(self) -> Iterator[EvalBatch]:
-        return iter(self._loader)
+        for batch in self._loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch

@@ -26,7 +26,7 @@ from diorama.types import IGNORE, UNKNOWN_DEPTH, Sample
 Array = NDArray[Any]
 _LUMA = np.array([0.299, 0.587, 0.114])
 _YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-_LABELS = ("semantic", "depth", "sparse_depth", "disparity")
+_LABELS = {"semantic", "depth", "sparse_depth", "disparity"}
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class Geometry:
     scale: tuple[float, float]
     """Magnification along x and y, without the zoom."""
     zoom: float = 1.0
-    swap: bool = False
-    """Mirrored stereo pair: left becomes right."""
+    mirrored: bool = False
 
 
 def _compose(second: NDArray[np.float64], first: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -50,7 +49,7 @@ def _compose(second: NDArray[np.float64], first: NDArray[np.float64]) -> NDArray
     return moved
 
 
-def draw_geometry(view: View, source: tuple[int, int], stereo: bool) -> Geometry:
+def draw_geometry(view: View, source: tuple[int, int]) -> Geometry:
     """A random `Geometry` within `view` for a frame of size `source` `(H, W)`, from torch's global generator."""
     pick = torch.rand(5, dtype=torch.float64).tolist()
     (height, width), window = view.size, view.window
@@ -67,7 +66,7 @@ def draw_geometry(view: View, source: tuple[int, int], stereo: bool) -> Geometry
     matrix = _compose(turn, _compose(enlarge, scale_matrix(source, view.size)))
     if mirror:
         matrix[0] = [-matrix[0, 0], -matrix[0, 1], window[1] - 1 - matrix[0, 2]]
-    return Geometry(matrix, window, scale, zoom, swap=mirror and stereo)
+    return Geometry(matrix, window, scale, zoom, mirror)
 
 
 def _offset(slack: float, position: float) -> float:
@@ -76,10 +75,10 @@ def _offset(slack: float, position: float) -> float:
 
 
 def draw_colour(view: View) -> NDArray[np.float64]:
-    """Four random numbers within `view.colour` (factors of brightness, contrast, saturation; turn of hue), from torch's global generator."""
+    """Random numbers within `view.colour` (factors of brightness, contrast, saturation; turn of hue), from torch's generator."""
     strength = np.array(view.colour)
     shift = (2 * torch.rand(4, dtype=torch.float64).numpy() - 1) * strength
-    return cast(NDArray[np.float64], shift + np.array([1.0, 1.0, 1.0, 0.0]))
+    return cast("NDArray[np.float64]", shift + np.array([1.0, 1.0, 1.0, 0.0]))
 
 
 def colour_matrix(factors: NDArray[np.float64], luma: float) -> NDArray[np.float64]:
@@ -100,7 +99,7 @@ class _Move(v2.Transform):
         super().__init__()
         self.view = view
 
-    def _draw(self, source: tuple[int, int], stereo: bool) -> tuple[Geometry, NDArray[np.float64] | None]:
+    def _draw(self, source: tuple[int, int]) -> tuple[Geometry, NDArray[np.float64] | None]:
         size = self.view.size
         return Geometry(scale_matrix(source, size), size, (size[1] / source[1], size[0] / source[0])), None
 
@@ -112,21 +111,21 @@ class _Move(v2.Transform):
             ShapeError: two maps of the sample differ in size.
         """
         if len(inputs) != 1 or not isinstance(inputs[0], dict):
-            raise ConfigError(f"expected one Sample (a dict), got {type(inputs[0]).__name__}: convert frames with diorama.data.loader.to_sample.")
-        sample = cast(dict[str, Any], inputs[0])
-        geometry, colour = self._draw(_frame_size(sample), "right" in sample)
+            kind = type(inputs[0]).__name__ if inputs else "nothing"
+            raise ConfigError(f"expected one Sample (a dict), got {kind}: convert frames with diorama.data.loader.to_sample.")
+        sample = cast("dict[str, Any]", inputs[0])
+        geometry, colour = self._draw(_frame_size(sample))
         moved = {key: _move(key, value, geometry, self.view.zoom_changes) for key, value in sample.items()}
-        if geometry.swap:
+        if geometry.mirrored and "right" in moved:
             moved["image"], moved["right"] = moved["right"], moved["image"]
         pictures = [key for key in ("image", "right") if key in moved]
         if colour is not None and pictures:
-            luma = float(np.dot(cv2.mean(moved[pictures[0]])[:3], _LUMA)) * colour[0]
-            matrix = colour_matrix(colour, luma / colour[0] if colour[0] else 0.0)
+            matrix = colour_matrix(colour, float(np.dot(cv2.mean(moved[pictures[0]])[:3], _LUMA)))
             for key in pictures:
                 moved[key] = np.clip(cv2.transform(moved[key], matrix), 0, 1)
         for key in pictures:
             moved[key] = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(moved[key].transpose(2, 0, 1))))
-        return cast(Sample, moved)
+        return cast("Sample", moved)
 
 
 class Augment(_Move):
@@ -136,19 +135,18 @@ class Augment(_Move):
     its left view, a pair with labels cannot be mirrored, and no pair can be turned: both are refused at the first sample.
     """
 
-    def _draw(self, source: tuple[int, int], stereo: bool) -> tuple[Geometry, NDArray[np.float64] | None]:
-        geometry = draw_geometry(self.view, source, stereo)
+    def _draw(self, source: tuple[int, int]) -> tuple[Geometry, NDArray[np.float64] | None]:
+        geometry = draw_geometry(self.view, source)
         factors = draw_colour(self.view)
         return geometry, factors if any(self.view.colour) else None
 
     def forward(self, *inputs: Any) -> Any:
         """The augmented sample; see `Augment`."""
-        sample = inputs[0]
-        if isinstance(sample, dict) and "right" in sample:
-            labels = [key for key in _LABELS if key in sample]
-            if self.view.flip and labels:
-                raise ConfigError(f"a mirrored stereo pair swaps its views, but '{labels[0]}' belongs to the left one. Set view.flip to 0.")
-        if isinstance(sample, dict) and self.view.rotate and ("right" in sample or "disparity" in sample):
+        keys = set(inputs[0]) if inputs and isinstance(inputs[0], dict) else set()
+        labels = sorted(keys & _LABELS)
+        if self.view.flip and "right" in keys and labels:
+            raise ConfigError(f"a mirrored stereo pair swaps its views, but '{labels[0]}' belongs to the left one. Set view.flip to 0.")
+        if self.view.rotate and keys & {"right", "disparity"}:
             raise ConfigError("a turned stereo pair is no longer rectified. Set view.rotate to 0.")
         return super().forward(*inputs)
 
@@ -197,12 +195,12 @@ def _move(key: str, value: Any, to: Geometry, zoom_changes: str) -> Any:
         labels = value.as_subclass(Tensor).to(torch.uint8).numpy()
         return tv_tensors.Mask(torch.from_numpy(_nearest(labels, to, IGNORE)).to(torch.int64))
     if isinstance(value, Tensor) and value.ndim >= 2:
-        raise ConfigError(f"'{key}' is a plain tensor: wrap it (tv_tensors.Image, Mask, diorama.tensors.Depth, Intrinsics) to say how it moves.")
+        raise ConfigError(f"'{key}' is a plain tensor, so it is unknown how it moves: wrap it (tv_tensors or diorama.tensors).")
     return value
 
 
 def _plane(depth: Tensor) -> NDArray[np.float32]:
-    return cast(NDArray[np.float32], depth.as_subclass(Tensor).reshape(depth.shape[-2:]).numpy())
+    return cast("NDArray[np.float32]", depth.as_subclass(Tensor).reshape(depth.shape[-2:]).numpy())
 
 
 def _nearest(values: Array, to: Geometry, fill: float) -> Array:
