@@ -1,0 +1,170 @@
+"""Depth maps as coloured points: back-projection, binary .ply files, and a view of them from beside the camera."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diorama.data.io import replacing
+from diorama.errors import ConfigError, ShapeError
+
+ASSUMED_FIELD_OF_VIEW = 60.0
+"""Horizontal field of view [degrees] of a camera that nothing is known about: about a phone's main camera."""
+
+
+class PointCloud(NamedTuple):
+    """Points in the camera's frame: x right, y down, z forward."""
+
+    points: NDArray[np.float32]  # (N, 3) metres
+    colours: NDArray[np.uint8]  # (N, 3) RGB
+    labels: NDArray[np.uint8] | None  # (N,) train ids
+
+
+def intrinsics_from_field_of_view(height: int, width: int, degrees: float) -> NDArray[np.float64]:
+    """`(3, 3)` intrinsics [px] of a centred camera with square pixels and this horizontal field of view.
+
+    Pixel centres are integers, so the axis passes through ((W - 1) / 2, (H - 1) / 2).
+
+    Raises:
+        ConfigError: the angle is not between 1 and 179 degrees.
+    """
+    if not 1.0 <= degrees <= 179.0:
+        raise ConfigError(f"a field of view of {degrees:g} degrees: choose one between 1 and 179.")
+    focal_px = width / (2 * math.tan(math.radians(degrees) / 2))
+    return np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]], np.float64)
+
+
+def back_project(
+    depth: NDArray[np.float32],
+    image: NDArray[np.uint8],
+    intrinsics: NDArray[np.float64],
+    *,
+    semantic: NDArray[np.uint8] | None = None,
+    max_points: int = 1_000_000,
+    max_jump: float | None = 0.06,
+) -> PointCloud:
+    """The points `depth * K^-1 (u, v, 1)` of all pixels with a depth.
+
+    Args:
+        depth: `(H, W)` metres, 0 = unknown.
+        image: `(H, W, 3)` RGB.
+        intrinsics: `(3, 3)` pixels, pixel centres at integers.
+        semantic: `(H, W)` train ids that go with the points.
+        max_points: larger images are thinned to every n-th row and column.
+        max_jump: pixels whose depth differs by more than this part from both neighbours across an edge are left out: interpolation
+            put them into empty space between an object and its background. None keeps them.
+
+    Raises:
+        ShapeError: the arrays differ in size, or intrinsics is not 3x3.
+    """
+    if image.shape[:2] != depth.shape or (semantic is not None and semantic.shape != depth.shape):
+        raise ShapeError(f"depth {depth.shape} and image {image.shape} differ in size: resize one of them.")
+    if intrinsics.shape != (3, 3):
+        raise ShapeError(f"intrinsics have shape {intrinsics.shape}, not (3, 3): give the camera matrix.")
+    keep = np.isfinite(depth) & (depth > 0)
+    if max_jump is not None:
+        keep &= ~_on_jump(depth, max_jump)
+    step = max(1, math.ceil(math.sqrt(depth.size / max_points)))
+    rows, columns = np.nonzero(keep[::step, ::step])
+    rows, columns = rows * step, columns * step
+    rays = np.stack([columns, rows, np.ones_like(rows)], 1) @ np.linalg.inv(intrinsics).T
+    points = (rays * depth[rows, columns, None]).astype(np.float32)
+    return PointCloud(points, image[rows, columns], None if semantic is None else semantic[rows, columns])
+
+
+def write_ply(path: str | Path, cloud: PointCloud, *, comments: tuple[str, ...] = ()) -> None:
+    """Write a binary little-endian .ply: x, y, z in metres, red, green, blue and, where there are labels, `label` (train id)."""
+    fields: list[tuple[str, str]] = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
+    columns = [*cloud.points.T, *cloud.colours.T]
+    if cloud.labels is not None:
+        fields.append(("label", "u1"))
+        columns.append(cloud.labels)
+    vertices = np.empty(len(cloud.points), np.dtype(fields))
+    for (name, _), column in zip(fields, columns, strict=True):
+        vertices[name] = column
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        "comment metres in the camera frame: x right, y down, z forward",
+        *(f"comment {' '.join(text.split())}" for text in comments),
+        f"element vertex {len(vertices)}",
+        *(f"property {'float' if kind == '<f4' else 'uchar'} {name}" for name, kind in fields),
+        "end_header",
+    ]
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(("\n".join(header) + "\n").encode("ascii", "replace") + vertices.tobytes())
+
+
+def view(
+    cloud: PointCloud,
+    height: int,
+    width: int,
+    *,
+    yaw: float = 20.0,
+    pitch: float = 16.0,
+    background: tuple[int, int, int] = (24, 26, 31),
+) -> NDArray[np.uint8]:
+    """`(height, width, 3)` RGB picture of the points from a camera swung round the middle of the scene.
+
+    Args:
+        cloud: what to look at.
+        height: of the picture [px].
+        width: of the picture [px].
+        yaw: how far the camera moves to the right, looking back at the middle [degrees].
+        pitch: how far it rises, looking down [degrees].
+        background: RGB where there is no point.
+    """
+    canvas = np.empty((height, width, 3), np.uint8)
+    canvas[:] = background
+    if not len(cloud.points):
+        return canvas
+    pivot = np.median(cloud.points, axis=0)
+    turned = (cloud.points - pivot) @ _rotation(yaw, pitch).T
+    # Far enough back that the 2nd and 98th percentile of the points fit into the picture.
+    centre = (np.percentile(turned, 2, axis=0) + np.percentile(turned, 98, axis=0)) / 2
+    turned = turned - centre * (1, 1, 0)
+    extent = np.percentile(np.abs(turned[:, :2]), 98, axis=0)
+    focal_px = 1.1 * max(height, width)
+    distance = focal_px * max(extent[0] / (0.48 * width), extent[1] / (0.48 * height)) - np.percentile(turned[:, 2], 10) * 0.5
+    depth = turned[:, 2] + max(distance, 0.1)
+    visible = depth > 0.05
+    depth, turned, colours = depth[visible], turned[visible], cloud.colours[visible]
+    u = np.round(focal_px * turned[:, 0] / depth + (width - 1) / 2).astype(np.int64)
+    v = np.round(focal_px * turned[:, 1] / depth + (height - 1) / 2).astype(np.int64)
+    nearest = np.full((height, width), np.inf, np.float32)
+    far_first = np.argsort(-depth)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        y, x = v[far_first] + row, u[far_first] + column
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        y, x, z, rgb = y[inside], x[inside], depth[far_first][inside], colours[far_first][inside]
+        # Later (nearer) writes win within one assignment; the comparison settles it between the four offsets.
+        nearer = z < nearest[y, x]
+        y, x = y[nearer], x[nearer]
+        nearest[y, x] = z[nearer]
+        canvas[y, x] = rgb[nearer]
+    return canvas
+
+
+def _on_jump(depth: NDArray[np.float32], max_jump: float) -> NDArray[np.bool_]:
+    """Pixels on the slope between two surfaces: the depth jumps on both sides, along a row or a column, in the same direction."""
+    marked = np.zeros(depth.shape, np.bool_)
+    for axis in (0, 1):
+        lines = np.moveaxis(depth, axis, 0)
+        target = np.moveaxis(marked, axis, 0)
+        step = np.diff(lines, axis=0) / np.maximum(np.minimum(lines[1:], lines[:-1]), 1e-6)
+        before, after = step[:-1], step[1:]
+        target[1:-1] |= (np.minimum(np.abs(before), np.abs(after)) > max_jump) & (before * after > 0)
+    return marked
+
+
+def _rotation(yaw: float, pitch: float) -> NDArray[np.float64]:
+    """World to a camera moved right by `yaw` and up by `pitch` round the origin (y is down)."""
+    a, b = math.radians(yaw), math.radians(pitch)
+    around_y = np.array([[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]])
+    around_x = np.array([[1, 0, 0], [0, math.cos(b), -math.sin(b)], [0, math.sin(b), math.cos(b)]])
+    rotation: NDArray[np.float64] = around_x @ around_y
+    return rotation

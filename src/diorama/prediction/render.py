@@ -1,0 +1,206 @@
+"""Pictures of a prediction: classes over the photo, depth in colour with its scale in metres. NumPy, OpenCV and Pillow only."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from diorama.data.labels import LabelSet
+from diorama.types import IGNORE
+
+Picture = NDArray[np.uint8]
+
+BACKGROUND = (24, 26, 31)
+_INK = (233, 235, 240)
+_FAINT = (150, 155, 166)
+_UNKNOWN = (52, 55, 62)
+_MIN_NAMED = 0.012
+"""Regions smaller than this part of the picture get no name written on them."""
+
+
+def depth_range(depth: NDArray[np.float32]) -> tuple[float, float]:
+    """(near, far) in metres between which a map is coloured: its 1st and 99th percentile, at least 1 % apart."""
+    known = depth[np.isfinite(depth) & (depth > 0)]
+    if not known.size:
+        return 0.0, 1.0
+    near, far = (float(v) for v in np.percentile(known, (1, 99)))
+    return near, max(far, near * 1.01 + 1e-6)
+
+
+def depth_colours(depth: NDArray[np.float32], near: float, far: float) -> Picture:
+    """`(H, W)` metres -> `(H, W, 3)` RGB: near is bright yellow, far is dark blue, even steps in 1 / depth; unknown is grey.
+
+    Inverse depth gives near things, where metres matter, as many colours as the distance.
+    """
+    known = np.isfinite(depth) & (depth > 0)
+    safe = np.where(known, np.clip(depth, near, far), far)
+    part = (1 / safe - 1 / far) / max(1 / max(near, 1e-6) - 1 / far, 1e-9)
+    level = (np.clip(part, 0, 1) * 255).round().astype(np.uint8)
+    colours = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    colours[~known] = _UNKNOWN
+    return cast("Picture", colours)
+
+
+def overlay(image: Picture, semantic: NDArray[np.uint8], labels: LabelSet, *, opacity: float = 0.55, names: bool = True) -> Picture:
+    """`(H, W, 3)` RGB: the photo under its class colours, thin lines between classes, names on the larger regions."""
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    # The photo keeps half of its colour: full colour under a tint misleads about the class.
+    base = image.astype(np.float32) * 0.5 + grey.astype(np.float32) * 0.5
+    known = (semantic != IGNORE)[..., None]
+    mixed = np.where(known, base * (1 - opacity) + labels.colour(semantic) * opacity, base * 0.6)
+    lines = _boundaries(semantic, max(1, round(max(semantic.shape) / 900)))
+    mixed[lines] = mixed[lines] * 0.35 + 255 * 0.65
+    found = mixed.round().clip(0, 255).astype(np.uint8)
+    return _write_names(found, semantic, labels) if names else found
+
+
+def legend(semantic: NDArray[np.uint8], labels: LabelSet, width: int, *, rows: int = 2) -> Picture:
+    """`(h, width, 3)` RGB: colour, name and share of the classes in the picture, largest first, as many as fit into `rows`."""
+    font = ImageFont.load_default(size=13)
+    canvas = Image.new("RGB", (width, 22 * rows + 4), BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    x, row = 0, 0
+    for index, part in class_shares(semantic, len(labels)):
+        text = f"{labels.classes[index]} {part:.0%}" if part >= 0.005 else labels.classes[index]
+        needed = 18 + math.ceil(draw.textlength(text, font=font)) + 16
+        if x + needed > width:
+            x, row = 0, row + 1
+        if row == rows:
+            break
+        y = row * 22 + 4
+        draw.rounded_rectangle((x, y + 2, x + 12, y + 14), 3, fill=labels.palette[index])
+        draw.text((x + 18, y + 8), text, font=font, fill=_INK, anchor="lm")
+        x += needed
+    return np.array(canvas)
+
+
+def colour_bar(near: float, far: float, width: int) -> Picture:
+    """`(48, width, 3)` RGB: the colours of `depth_colours` from near to far with metres under them, even steps in metres."""
+    canvas = Image.new("RGB", (width, 48), BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size=13)
+    metres = np.linspace(near, far, width, dtype=np.float32)
+    canvas.paste(Image.fromarray(depth_colours(np.repeat(metres[None], 12, 0), near, far)), (0, 6))
+    for value in _ticks(near, far):
+        x = (value - near) / (far - near) * (width - 1)
+        text = f"{value:g} m"
+        half = draw.textlength(text, font=font) / 2
+        draw.line((x, 18, x, 23), fill=_FAINT)
+        draw.text((min(max(x, half), width - half), 33), text, font=font, fill=_INK, anchor="mm")
+    return np.array(canvas)
+
+
+def tile(picture: Picture, title: str, footer: Picture | None = None, *, note: str = "") -> Picture:
+    """`picture` with a title line above (and a fainter `note` at its right end) and `footer` of the same width below."""
+    width = picture.shape[1]
+    head = Image.new("RGB", (width, 30), BACKGROUND)
+    draw = ImageDraw.Draw(head)
+    draw.text((0, 15), title, font=ImageFont.load_default(size=16), fill=_INK, anchor="lm")
+    if note:
+        draw.text((width, 15), note, font=ImageFont.load_default(size=13), fill=_FAINT, anchor="rm")
+    return np.concatenate([np.array(head), picture, *([] if footer is None else [footer])], 0)
+
+
+def grid(tiles: list[Picture], columns: int, *, gap: int = 18) -> Picture:
+    """The tiles row by row on a dark ground; tiles of one row are aligned at their top."""
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    widths = [max(row[c].shape[1] for row in rows if c < len(row)) for c in range(min(columns, len(tiles)))]
+    heights = [max(t.shape[0] for t in row) for row in rows]
+    canvas = np.empty((sum(heights) + gap * (len(rows) + 1), sum(widths) + gap * (len(widths) + 1), 3), np.uint8)
+    canvas[:] = BACKGROUND
+    y = gap
+    for row, height in zip(rows, heights, strict=True):
+        x = gap
+        for picture, width in zip(row, widths, strict=False):
+            canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+            x += width + gap
+        y += height + gap
+    return canvas
+
+
+def fit(picture: Picture, width: int, height: int) -> Picture:
+    """`picture` scaled to lie within width x height, its shape kept."""
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    return cast("Picture", cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))
+
+
+def fit_labels(semantic: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """`(height, width)` train ids, nearest neighbour."""
+    return cast("NDArray[np.uint8]", cv2.resize(semantic, (width, height), interpolation=cv2.INTER_NEAREST))
+
+
+def class_shares(semantic: NDArray[np.uint8], classes: int) -> list[tuple[int, float]]:
+    """(train id, part of all pixels) of the classes that occur, largest first."""
+    counts = np.bincount(semantic.ravel(), minlength=256)[:classes]
+    order = np.argsort(-counts, kind="stable")
+    return [(int(i), float(counts[i]) / semantic.size) for i in order if counts[i]]
+
+
+def _boundaries(semantic: NDArray[np.uint8], thickness: int) -> NDArray[np.bool_]:
+    edge = np.zeros(semantic.shape, np.uint8)
+    edge[:, 1:] |= semantic[:, 1:] != semantic[:, :-1]
+    edge[1:] |= semantic[1:] != semantic[:-1]
+    if thickness > 1:
+        edge = cast("Picture", cv2.dilate(edge, np.ones((thickness, thickness), np.uint8)))
+    return edge.astype(np.bool_)
+
+
+def _write_names(picture: Picture, semantic: NDArray[np.uint8], labels: LabelSet) -> Picture:
+    """Each class's name at the innermost point of its largest region, where it fits and covers no other name."""
+    height, width = semantic.shape
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size=max(11, round(0.026 * math.sqrt(height * width))))
+    # Regions are found on a small map: the place of a name needs no more.
+    scale = min(1.0, 480 / max(height, width))
+    small = cv2.resize(semantic, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_NEAREST)
+    taken: list[tuple[float, float, float, float]] = []
+    for index, part in class_shares(semantic, len(labels)):
+        if part < _MIN_NAMED:
+            break
+        place = _innermost(small == index)
+        if place is None:
+            continue
+        x, y, room = (value / scale for value in place)
+        left, top, right, bottom = draw.textbbox((x, y), labels.classes[index], font=font, anchor="mm")
+        shift = max(4 - left, 0) - max(right + 4 - width, 0)
+        box = (left + shift - 4, top - 3, right + shift + 4, bottom + 3)
+        if room < (bottom - top) * 0.6 or any(_overlap(box, other) for other in taken):
+            continue
+        taken.append(box)
+        outline = {"stroke_width": 2, "stroke_fill": (20, 20, 24)}
+        draw.text((x + shift, y), labels.classes[index], font=font, fill=(255, 255, 255), anchor="mm", **outline)
+    return np.array(canvas)
+
+
+def _innermost(mask: NDArray[np.bool_]) -> tuple[float, float, float] | None:
+    """(x, y, distance to the border) of the point of the largest region that lies deepest inside; None if it is tiny."""
+    count, regions, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    if count < 2:
+        return None
+    largest = 1 + int(np.argmax(statistics[1:, cv2.CC_STAT_AREA]))
+    if statistics[largest, cv2.CC_STAT_AREA] < _MIN_NAMED * mask.size:
+        return None
+    inside = np.pad((regions == largest).astype(np.uint8), 1)
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(np.argmax(distance)), distance.shape)
+    return float(x), float(y), float(distance[y, x])
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _ticks(near: float, far: float) -> list[float]:
+    """Round metres between near and far, about six of them."""
+    rough = (far - near) / 6
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)
+    first = math.ceil(near / step)
+    return [round(i * step, 6) for i in range(first, math.floor(far / step + 1e-9) + 1)]

@@ -1,0 +1,136 @@
+"""What a user points at (a photo, a folder, a pattern, a list) as an ordered list of images with their place in the output tree."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from diorama.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+_VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".gif"})
+_MAX_LISTED = 1_000_000
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """One image to predict on."""
+
+    path: Path
+    stem: PurePath
+    """Output files are OUT/`stem`.semantic.png and so on: the source's own tree, mirrored."""
+
+
+def find_images(source: str | Path, *, without: Path | None = None) -> list[SourceImage]:
+    """The images that `source` stands for, in order, each with its place in the mirrored tree.
+
+    A folder is searched with all its subfolders, sorted by path, hidden files left out. A list (.txt) keeps its order; its paths are
+    relative to the list's folder. Two images of one folder that differ only in their suffix keep it in their stem
+    (`a.jpg`, `a.png` -> `a.jpg.semantic.png`, `a.png.semantic.png`), so that neither overwrites the other.
+
+    Args:
+        source: a file, a folder, a glob pattern (`**` included) or a .txt list with one path per line.
+        without: a folder to leave out, the output folder of an earlier run inside the source.
+
+    Raises:
+        DataError: nothing is there, or it is of a kind that cannot be predicted on.
+    """
+    text, path = str(source), Path(source)
+    if "://" in text:
+        raise DataError(f"{text}: addresses are not opened. Download the image and give its path.")
+    if path.is_dir():
+        files, root = _in_folder(path), path
+        if not files:
+            raise DataError(f"{path}: no image in this folder or below ({_kinds()}). Give a folder with images.")
+    elif path.is_file():
+        if path.suffix.lower() == ".txt":
+            files = _listed(path)
+            root = _common_folder(files)
+        else:
+            _check_kind(path)
+            files, root = [path], path.parent
+    elif glob.has_magic(text):
+        files = sorted(Path(hit) for hit in glob.iglob(text, recursive=True) if _is_image(Path(hit)))  # noqa: PTH207 (absolute patterns)
+        if not files:
+            raise DataError(f"{text}: the pattern matches no image ({_kinds()}). Quote it, and check it with `ls`.")
+        root = _common_folder(files)
+    else:
+        raise DataError(f"{text}: no such file or folder. Give an image, a folder, a pattern in quotes or a .txt list.")
+    if without is not None:
+        left = [file for file in files if not _inside(file, without)]
+        if not left:
+            raise DataError(f"{text}: every image lies in the output folder {without}. Choose another output folder.")
+        files = left
+    return _with_stems(files, root)
+
+
+def _with_stems(files: list[Path], root: Path) -> list[SourceImage]:
+    names = [PurePath(os.path.relpath(_absolute(file), _absolute(root))) for file in files]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{twice[0]}: listed {names.count(twice[0])} times. Remove the repeated lines.")
+    # Lower case, because two stems that differ in case are one file on macOS and Windows.
+    counts = Counter(str(name.with_suffix("")).lower() for name in names)
+    return [
+        SourceImage(file, name if counts[str(name.with_suffix("")).lower()] > 1 else name.with_suffix(""))
+        for file, name in zip(files, names, strict=True)
+    ]
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = []
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(where) / name for name in names if not name.startswith(".") and _is_image(Path(name))]
+    return sorted(found)
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file. A list has one image path per line, UTF-8.") from error
+    files = [path.parent / line for line in lines if line and not line.startswith("#")]
+    if not files:
+        raise DataError(f"{path}: the list is empty. Write one image path per line.")
+    if len(files) > _MAX_LISTED:
+        raise DataError(f"{path}: {len(files)} lines. Split the list into parts of at most {_MAX_LISTED}.")
+    for file in files:
+        _check_kind(file)
+    return files
+
+
+def _common_folder(files: list[Path]) -> Path:
+    try:
+        return Path(os.path.commonpath([_absolute(file.parent) for file in files]))
+    except ValueError as error:
+        raise DataError(f"{files[0]} and {files[-1]} lie on different drives. Predict on each drive by itself.") from error
+
+
+def _absolute(path: Path) -> str:
+    # Not resolve(): a link to a photo elsewhere keeps its place in the tree.
+    return os.path.abspath(path)  # noqa: PTH100
+
+
+def _check_kind(path: Path) -> None:
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return
+    if suffix in _VIDEO_SUFFIXES:
+        raise DataError(f"{path}: a video. Write its frames first: `ffmpeg -i {path.name} frames/%06d.jpg`, then give the folder frames.")
+    raise DataError(f"{path}: '{suffix or path.name}' is no image kind. Give one of {_kinds()}, a folder or a .txt list.")
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _inside(file: Path, folder: Path) -> bool:
+    return file.resolve().is_relative_to(folder.resolve())
+
+
+def _kinds() -> str:
+    return " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))

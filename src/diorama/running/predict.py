@@ -1,0 +1,170 @@
+"""`diorama predict`: photos to label maps, depth maps, overlays, point clouds and JSON; one bad photo does not stop the rest."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diorama.errors import DataError, UserError
+from diorama.prediction.predictor import Predictor, load
+from diorama.prediction.result import DEFAULT_SAVE, SUFFIXES, check_save
+from diorama.prediction.sources import SourceImage, find_images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+log = logging.getLogger("diorama")
+
+DEFAULT_MODEL = "ci_net-nyuv2"
+RUNS = Path("runs")
+_SHOW_PROGRESS_AFTER = 2.0
+
+
+@dataclass
+class PredictSummary:
+    """What a run of `predict` did."""
+
+    out: Path
+    done: list[Path] = field(default_factory=list)
+    """Photos that were predicted."""
+    written: list[Path] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+    """Photos that were skipped and why, a line each."""
+    seconds: float = 0.0
+
+    @property
+    def exit_status(self) -> int:
+        """0 if every photo was predicted, 1 if one was skipped."""
+        return 1 if self.failed else 0
+
+
+def predict(
+    model: str | Path | Predictor,
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    save: Iterable[str] = DEFAULT_SAVE,
+    overwrite: bool = False,
+    intrinsics: str | Path | NDArray[np.float64] | None = None,
+    field_of_view: float | None = None,
+    backend: str = "auto",
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: bool = True,
+) -> PredictSummary:
+    """Predict on every photo of `source` and write the results below `out`, the source's folder tree mirrored.
+
+    Args:
+        model: a shipped name, a model file or folder, or a loaded `Predictor`.
+        source: a photo, a folder, a glob pattern or a .txt list of paths.
+        out: folder of the results; None takes the next free `runs/predict-N`.
+        save: any of semantic, depth, json, overlay, ply, panel.
+        overwrite: replace results of an earlier run.
+        intrinsics: camera matrix of the photos [px] as an array or a text file of 9 (row by row) or 4 (fx fy cx cy) numbers.
+        field_of_view: instead of intrinsics, the angle over the photo's longer side [degrees].
+        backend: see `diorama.load`.
+        device: see `diorama.load`.
+        threads: see `diorama.load`.
+        progress: show a progress bar when it takes longer than two seconds.
+
+    Raises:
+        DataError: nothing to predict on, or results exist already and `overwrite` is not set.
+        ConfigError: an unknown kind in `save`.
+        ModelError: the model cannot be loaded.
+    """
+    started = time.monotonic()
+    kinds = check_save(save)
+    camera = read_intrinsics(intrinsics) if isinstance(intrinsics, str | Path) else intrinsics
+    folder = next_run_folder() if out is None else Path(out)
+    if folder.is_dir() and Path(source).is_dir() and folder.samefile(source):
+        raise DataError(f"{folder}: the output folder is the source folder. Choose another --out, so that results are not read as photos.")
+    items = find_images(source, without=folder if _below(folder, Path(source)) else None)
+    _check_targets(items, folder, kinds, overwrite=overwrite)
+    predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
+    summary = PredictSummary(folder)
+    with _progress(len(items), started, shown=progress) as advance:
+        for item in items:
+            try:
+                scene = predictor.scene(item.path, intrinsics=camera, field_of_view=field_of_view)
+                summary.written += scene.save(folder, str(item.stem), kinds)
+                summary.done.append(item.path)
+            except UserError as error:
+                summary.failed.append((item.path, str(error)))
+                log.warning("skipped %s", error)
+            advance(item.path.name)
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def next_run_folder() -> Path:
+    """The first `runs/predict-N` that does not exist, N from 1."""
+    number = 1
+    while (RUNS / f"predict-{number}").exists():
+        number += 1
+    return RUNS / f"predict-{number}"
+
+
+def read_intrinsics(path: str | Path) -> NDArray[np.float64]:
+    """The `(3, 3)` camera matrix [px] in a text file of 9 numbers row by row, or of fx fy cx cy.
+
+    Raises:
+        DataError: the file is missing or holds something else.
+    """
+    try:
+        numbers = np.array(Path(path).read_text(encoding="utf-8").replace(",", " ").split(), np.float64)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Give a text file with the camera matrix.") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not numbers only. Write 9 numbers row by row, or fx fy cx cy, in pixels.") from error
+    if numbers.size == 4:
+        fx, fy, cx, cy = numbers
+        numbers = np.array([fx, 0, cx, 0, fy, cy, 0, 0, 1])
+    if numbers.size != 9 or not np.isfinite(numbers).all() or min(numbers[0], numbers[4]) <= 0:
+        raise DataError(f"{path}: not a camera matrix. Write 9 numbers row by row, or fx fy cx cy, in pixels.")
+    return numbers.reshape(3, 3)
+
+
+def _check_targets(items: list[SourceImage], out: Path, kinds: list[str], *, overwrite: bool) -> None:
+    """Refuse before the first photo, so that no run stops half-way over a file that was there from the start."""
+    sources = {item.path.resolve() for item in items}
+    targets = [out / f"{item.stem}{SUFFIXES[kind]}" for item in items for kind in kinds]
+    existing = [target for target in targets if target.exists()]
+    for target in existing:
+        if target.resolve() in sources:
+            raise DataError(f"{target}: a result would replace this photo. Choose another --out.")
+    if existing and not overwrite:
+        more = f" and {len(existing) - 1} more exist" if len(existing) > 1 else " exists"
+        raise DataError(f"{existing[0]}{more} already. Pass --overwrite, or choose another --out.")
+
+
+def _below(folder: Path, source: Path) -> bool:
+    return folder.is_dir() and source.is_dir() and folder.resolve().is_relative_to(source.resolve())
+
+
+@contextmanager
+def _progress(total: int, started: float, *, shown: bool) -> Iterator[Callable[[str], None]]:
+    """A function that is called after each photo; the bar appears once two seconds have passed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("predict", total=total)
+
+    def advance(name: str) -> None:
+        if shown and not bar.live.is_started and time.monotonic() - started > _SHOW_PROGRESS_AFTER and not bar.finished:
+            bar.start()
+        bar.update(task, advance=1, description=name[-40:])
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
