@@ -7,9 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from diorama.data.labels import LabelSet
 from diorama.errors import DataError
 from diorama.types import Frame
+
+_LEFT_VIEW = ("image", "semantic", "depth", "sparse_depth", "disparity")
 
 
 class SceneDataset(ABC):
@@ -54,6 +58,15 @@ class SceneDataset(ABC):
 
     def __iter__(self) -> Iterator[Frame]:
         return (self.frame(index) for index in range(len(self)))
+
+    def _check_sizes(self, frame: Frame, frame_id: str) -> None:
+        """Everything that belongs to the left view must have one size: a silent resize would hide a mixed-up file."""
+        sizes = {key: np.asarray(value).shape[:2] for key, value in frame.items() if key in _LEFT_VIEW}
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{key} {width}x{height}" for key, (height, width) in sizes.items())
+            raise DataError(
+                f"{self.name} {frame_id}: sizes differ ({listed}). Store them all at one size, or take the frame out of the set."
+            )
 
     def _check_split(self) -> None:
         if self.split not in self.splits:

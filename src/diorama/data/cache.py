@@ -73,21 +73,22 @@ def splat(depth: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float
 
 def resize_frame(frame: Frame, size: tuple[int, int]) -> Frame:
     """The frame at `size` (H, W) by the rules of this module; `meta` gains `native_size`."""
-    old = next((frame[key].shape[:2] for key in ("image", "semantic", "depth", "sparse_depth") if key in frame), None)  # type: ignore[literal-required]
+    values: dict[str, Any] = dict(frame)
+    old = next((values[key].shape[:2] for key in ("image", "semantic", "depth", "sparse_depth") if key in values), None)
     if old is None:
         raise DataError("a frame without image, semantic and depth has no size. Check the data set's `provides`.")
-    resized: dict[str, Any] = {**frame, "meta": {**frame.get("meta", {}), "native_size": [int(n) for n in old]}}
-    for key, value in frame.items():
+    resized = {**values, "meta": {**values.get("meta", {}), "native_size": [int(n) for n in old]}}
+    for key, value in values.items():
         if key in ("image", "right"):
-            resized[key] = resize_image(value, size)  # type: ignore[arg-type]
+            resized[key] = resize_image(value, size)
         elif key in ("semantic", "depth"):
-            resized[key] = resize_nearest(value, size)  # type: ignore[arg-type]
+            resized[key] = resize_nearest(value, size)
         elif key == "disparity":
-            resized[key] = resize_nearest(value, size) * np.float32(size[1] / old[1])  # type: ignore[arg-type]
+            resized[key] = resize_nearest(value, size) * np.float32(size[1] / old[1])
         elif key == "sparse_depth":
-            resized[key] = splat(value, size)  # type: ignore[arg-type]
+            resized[key] = splat(value, size)
         elif key == "intrinsics":
-            resized[key] = resize_intrinsics(value, old, size)  # type: ignore[arg-type]
+            resized[key] = resize_intrinsics(value, old, size)
     return resized  # type: ignore[return-value]
 
 
@@ -172,9 +173,7 @@ def _lock(folder: Path) -> Iterator[None]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         file = (folder.parent / f".{folder.name}.lock").open("w")
     except OSError as error:
-        raise DataError(
-            f"{folder.parent}: cannot write the cache there ({error.strerror}). Set DIORAMA_CACHE to another folder."
-        ) from error
+        raise DataError(f"{folder.parent}: cannot write the cache there ({error.strerror}). Set DIORAMA_CACHE.") from error
     with file:
         try:
             import fcntl
@@ -190,7 +189,7 @@ def _new_array(path: Path, first: NDArray[Any], count: int) -> NDArray[Any]:
     free = shutil.disk_usage(path.parent).free
     if first.nbytes * count > free:
         raise DataError(
-            f"{path.parent.parent}: {first.nbytes * count >> 20} MiB needed for the cache, {free >> 20} MiB free. Set DIORAMA_CACHE to another disk."
+            f"{path.parent.parent}: the cache needs {first.nbytes * count >> 20} MiB, {free >> 20} are free. Move it with DIORAMA_CACHE."
         )
     return np.lib.format.open_memmap(path, "w+", first.dtype, (count, *first.shape))
 

@@ -88,6 +88,16 @@ def image_size(path: str | Path) -> tuple[int, int]:
         return (image.width, image.height) if quarter_turn else (image.height, image.width)
 
 
+def is_colour(path: str | Path) -> bool:
+    """Whether an image file holds colours rather than one number (or palette index) per pixel; reads its header only.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    with _opened(path) as image:
+        return image.mode not in ("1", "L", "P", "I", "F") and not image.mode.startswith("I;")
+
+
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """`(H, W, 3)` RGB of any photo: grey, 16-bit, palette and RGBA files become 8-bit RGB, an EXIF rotation is applied.
 

@@ -259,6 +259,17 @@ def convert(semantic: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np
     return table[semantic]
 
 
+def distinct_palette(count: int) -> tuple[Colour, ...]:
+    """`count` different colours (up to 255), none of them black, for classes that come without a palette."""
+    colours: list[Colour] = [*NYU40.palette[3:], *NYU40.palette[:3]]
+    candidates = ((r, g, b) for b in range(40, 256, 30) for g in range(40, 256, 30) for r in range(40, 256, 30))
+    while len(colours) < count:
+        colour = next(candidates)
+        if colour not in colours:
+            colours.append(colour)
+    return tuple(colours[:count])
+
+
 def by_name(name: str) -> LabelSet:
     """The label set called `name`: nyu40, nyu13, cityscapes19, cityscapes7, camvid11.
 

@@ -32,9 +32,7 @@ def read_mat(path: str | Path, name: str) -> NDArray[Any]:
         return np.ascontiguousarray(read_hdf5(path, name).T)
     arrays = _version5(path)
     if name not in arrays:
-        raise DataError(
-            f"{path}: no numeric array '{name}' (it has {', '.join(sorted(arrays)) or 'none'}). Check that it is the official file."
-        )
+        raise DataError(f"{path}: no numeric array '{name}' (it has {', '.join(sorted(arrays)) or 'none'}). Get the official file.")
     return arrays[name]
 
 

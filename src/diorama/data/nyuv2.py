@@ -57,7 +57,8 @@ def held_out(ids: list[str], fraction: float = 0.1) -> list[str]:
         else:
             runs.append([frame_id])
     runs.sort(key=lambda run: hashlib.sha256(f"nyuv2 val {run[0]}".encode()).hexdigest())
-    wanted, chosen = round(fraction * len(ids)), []
+    wanted = round(fraction * len(ids))
+    chosen: list[str] = []
     for run in runs:
         if len(chosen) + len(run) <= wanted:
             chosen += run
@@ -80,6 +81,8 @@ class NYUv2(SceneDataset):
     terms: ClassVar[str] = "research use; cite the paper"
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "val", "train_minus_val")
     depth_cap: ClassVar[float] = 10.0
+
+    root: Path
 
     def __init__(self, root: str | Path, split: str = "train", classes: int = 40, depth: Literal["filled", "raw"] = "filled") -> None:
         self.root, self.split, self.classes, self.depth = Path(root), split, classes, depth
@@ -119,13 +122,8 @@ class NYUv2(SceneDataset):
         """
         frame_id = self.ids[index]
         frame = self._mat_frame(self._mat, int(frame_id)) if self._mat else self._folder_frame(frame_id)
+        self._check_sizes(frame, frame_id)
         height, width = frame["image"].shape[:2]
-        for key in ("depth", "semantic"):
-            if frame[key].shape != (height, width):  # type: ignore[literal-required]
-                raise DataError(
-                    f"nyuv2 {frame_id}: {key} is {frame[key].shape[1]}x{frame[key].shape[0]}, the image {width}x{height}. "  # type: ignore[literal-required]
-                    "Store both at one size."
-                )
         frame["intrinsics"] = intrinsics(height, width)
         return frame
 
@@ -135,9 +133,7 @@ class NYUv2(SceneDataset):
         images = self._folder / "image"
         ids = sorted(path.stem for path in images.glob("*") if path.suffix in io.IMAGE_SUFFIXES) if images.is_dir() else []
         if not ids:
-            raise DataError(
-                f"{images}: no images there. nyuv2 needs {LABELLED_FILE} + splits.mat or {{train,test}}/{{image,depth,semantic40}}."
-            )
+            raise DataError(f"{images}: no images. nyuv2 needs {LABELLED_FILE} + splits.mat, or {{train,test}}/{{image,depth,semantic40}}.")
         if not all(frame_id.isdecimal() for frame_id in ids):
             odd = next(frame_id for frame_id in ids if not frame_id.isdecimal())
             raise DataError(f"{images}: '{odd}' is no index of the labelled file. Name the files 0000..1448, or use data.name=folder.")
@@ -217,9 +213,9 @@ class NYUv2(SceneDataset):
             table = self._tables["mapClass"]
             if raw.max() >= len(table):
                 raise DataError(f"{mapping}: maps {len(table) - 1} classes, the labels have {raw.max()}. Use the official mapping of 894.")
-            return table[raw]
+            return np.asarray(table[raw])
         if ready.is_file():
             if "labels40" not in self._tables:
                 self._tables["labels40"] = read_mat(ready, "labels40")
-            return self._tables["labels40"][..., number]
+            return np.asarray(self._tables["labels40"][..., number])
         raise DataError(f"{mat}: {_MAPPING_HINT}")

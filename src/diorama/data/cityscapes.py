@@ -1,0 +1,194 @@
+"""Cityscapes in its official layout: `TYPE/SPLIT/CITY/CITY_SEQ_FRAME_TYPE.png` for each of these types.
+
+`leftImg8bit`, `rightImg8bit`, `gtFine` (labelIds; `gtCoarse` for train_extra), `disparity` (16-bit), `camera` (JSON).
+A disparity file holds 0 = unknown, else p = disparity * 256 + 1; depth = baseline * fx / disparity with the camera of that image.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diorama.data import io
+from diorama.data.base import SceneDataset
+from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, CITYSCAPES34_TO_7, CITYSCAPES34_TO_19, convert
+from diorama.errors import ConfigError, DataError, suggest
+from diorama.types import Frame
+
+KEYS = {
+    "image": ("leftImg8bit",),
+    "right": ("rightImg8bit",),
+    "semantic": ("gtFine",),
+    "disparity": ("disparity",),
+    "depth": ("disparity", "camera"),
+    "intrinsics": ("camera",),
+    "baseline": ("camera",),
+}
+"""Key of a frame -> the folders it is made from."""
+
+_ENDINGS = {
+    "leftImg8bit": "leftImg8bit.png",
+    "rightImg8bit": "rightImg8bit.png",
+    "gtFine": "gtFine_labelIds.png",
+    "gtCoarse": "gtCoarse_labelIds.png",
+    "disparity": "disparity.png",
+    "camera": "camera.json",
+}
+_LAST_LABEL_ID = 33
+
+
+def read_disparity(path: str | Path) -> NDArray[np.float32]:
+    """`(H, W)` disparity [px] of an official disparity PNG: (p - 1) / 256 where p > 0; 0 = unknown.
+
+    Raises:
+        DataError: the file is missing, damaged or not 16-bit.
+    """
+    stored = io.read_labels(path)
+    if stored.dtype != np.uint16:
+        raise DataError(f"{path}: 8-bit disparity, expected 16-bit (disparity * 256 + 1). Use the official disparity package.")
+    return np.where(stored > 0, (stored.astype(np.float32) - 1) / 256, 0).astype(np.float32)
+
+
+def read_camera(path: str | Path) -> tuple[NDArray[np.float64], float]:
+    """`(3, 3)` camera matrix [px] and baseline [m] of an official camera JSON.
+
+    Raises:
+        DataError: the file is missing, no JSON, or lacks a value.
+    """
+    try:
+        camera = json.loads(Path(path).read_text())
+        inside = camera["intrinsic"]
+        fx, fy, cx, cy = (float(inside[name]) for name in ("fx", "fy", "u0", "v0"))
+        baseline = float(camera["extrinsic"]["baseline"])
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Unpack the official camera package.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: no Cityscapes camera file ({type(error).__name__}: {error}). Unpack the official camera package."
+        ) from error
+    if fx <= 0 or fy <= 0 or baseline <= 0:
+        raise DataError(f"{path}: focal length or baseline is not positive. Unpack the official camera package.")
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), baseline
+
+
+def depth_from_disparity(disparity: NDArray[np.float32], focal_px: float, baseline: float) -> NDArray[np.float32]:
+    """`(H, W)` depth [m] = baseline [m] * focal / disparity [px]; where the disparity is 0, depth is unknown (0)."""
+    known = disparity > 0
+    return np.where(known, baseline * focal_px / np.where(known, disparity, 1), 0).astype(np.float32)
+
+
+class Cityscapes(SceneDataset):
+    """Cityscapes frames with the keys that are asked for; frames without one of these files are left out.
+
+    Args:
+        root: the folder that holds `leftImg8bit/` and its siblings.
+        split: `train`, `val`, `test` or `train_extra` (coarse labels).
+        classes: 19 (the evaluated classes) or 7 (categories).
+        keys: what a frame holds, out of image, right, semantic, disparity, depth, intrinsics, baseline.
+    """
+
+    name: ClassVar[str] = "cityscapes"
+    title: ClassVar[str] = "Cityscapes"
+    citation: ClassVar[str] = "Cordts et al.: The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016"
+    terms: ClassVar[str] = "non-commercial, no redistribution; register at cityscapes-dataset.com"
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "train_extra")
+    depth_cap: ClassVar[float] = 80.0
+    root: Path
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        classes: int = 19,
+        keys: Sequence[str] = ("image", "semantic", "depth", "intrinsics", "baseline"),
+    ) -> None:
+        self.root, self.split, self.classes, self.keys = Path(root), split, classes, tuple(keys)
+        self._check_split()
+        if classes not in (19, 7):
+            raise ConfigError(f"cityscapes: classes={classes}. Choose 19 or 7.")
+        unknown = [key for key in self.keys if key not in KEYS]
+        if unknown or not self.keys:
+            raise ConfigError(
+                f"cityscapes: unknown key '{unknown[0]}': {suggest(unknown[0], KEYS)}"
+                if unknown
+                else "cityscapes: keys is empty. Name one."
+            )
+        self.provides = frozenset(self.keys)
+        self.labels = (CITYSCAPES19 if classes == 19 else CITYSCAPES7) if "semantic" in self.keys else None
+        folders = {folder for key in self.keys for folder in KEYS[key]}
+        self._folders = sorted(folder.replace("gtFine", "gtCoarse") if split == "train_extra" else folder for folder in folders)
+        found = {folder: self._ids_of(folder) for folder in self._folders}
+        self.ids = sorted(set.intersection(*found.values()))
+        self._left_out = {folder: sorted(set.union(*found.values()) - ids) for folder, ids in found.items()}
+        if not self.ids:
+            counts = ", ".join(f"{folder} {len(ids)}" for folder, ids in found.items())
+            raise DataError(
+                f"{self.root}: no {split} frame has all of {', '.join(self._folders)} (files: {counts}). Unpack the missing ones."
+            )
+
+    def files(self) -> Iterable[Path]:
+        """Every file that a frame is made from."""
+        return [self._path(folder, frame_id) for frame_id in self.ids for folder in self._folders]
+
+    def check(self) -> list[str]:
+        """How many frames were left out for want of which file."""
+        return [
+            f"{self.root / folder / self.split}: {len(ids)} frames lack {_ENDINGS[folder]} (first: {ids[0]}) and are left out. "
+            "Unpack them, or ask for fewer keys."
+            for folder, ids in self._left_out.items()
+            if ids
+        ]
+
+    def frame(self, index: int) -> Frame:
+        """Frame number `index` with the keys asked for, at native size (1024x2048 in the official files).
+
+        Raises:
+            DataError: a file is damaged, or the sizes of one frame differ.
+        """
+        frame_id = self.ids[index]
+        frame: dict[str, Any] = {}
+        if "image" in self.keys:
+            frame["image"] = io.read_image(self._path("leftImg8bit", frame_id))
+        if "right" in self.keys:
+            frame["right"] = io.read_image(self._path("rightImg8bit", frame_id))
+        if "semantic" in self.keys:
+            frame["semantic"] = self._semantic(frame_id)
+        if "disparity" in self._folders:
+            disparity = read_disparity(self._path("disparity", frame_id))
+            if "disparity" in self.keys:
+                frame["disparity"] = disparity
+        if "camera" in self._folders:
+            matrix, baseline = read_camera(self._path("camera", frame_id))
+            made: dict[str, Any] = {"intrinsics": matrix, "baseline": baseline}
+            if "depth" in self.keys:
+                made["depth"] = depth_from_disparity(disparity, matrix[0, 0], baseline)
+            frame.update({key: value for key, value in made.items() if key in self.keys})
+        frame["meta"] = {"id": frame_id, "path": str(self._path(self._folders[-1], frame_id)), "split": self.split}
+        if "image" in self.keys:
+            frame["meta"]["path"] = str(self._path("leftImg8bit", frame_id))
+        self._check_sizes(frame, frame_id)  # type: ignore[arg-type]
+        return frame  # type: ignore[return-value]
+
+    def _semantic(self, frame_id: str) -> NDArray[np.uint8]:
+        path = self._path("gtCoarse" if self.split == "train_extra" else "gtFine", frame_id)
+        ids = io.read_labels(path)
+        # License plates are -1, which an 8-bit file holds as 255.
+        wrong = ids[(ids > _LAST_LABEL_ID) & (ids != 255)]
+        if wrong.size:
+            raise DataError(f"{path}: label id {wrong.max()}, expected labelIds 0..{_LAST_LABEL_ID}. Use the *_labelIds.png files.")
+        return convert(ids.astype(np.uint8), CITYSCAPES34_TO_19 if self.classes == 19 else CITYSCAPES34_TO_7)
+
+    def _ids_of(self, folder: str) -> set[str]:
+        ending = f"_{_ENDINGS[folder]}"
+        base = self.root / folder / self.split
+        if not base.is_dir():
+            raise DataError(f"{base}: no such folder. Point --data.root at the folder that holds {folder}/, or ask for fewer keys.")
+        return {path.name[: -len(ending)] for path in base.glob(f"*/*{ending}")}
+
+    def _path(self, folder: str, frame_id: str) -> Path:
+        return self.root / folder / self.split / frame_id.rsplit("_", 2)[0] / f"{frame_id}_{_ENDINGS[folder]}"

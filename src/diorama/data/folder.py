@@ -1,0 +1,308 @@
+"""The user's own frames: `images/ semantic/ depth/ sparse_depth/ right/ disparity/`, matched by file stem, and `dataset.yaml`.
+
+Splits: sub-folders (`images/train/...` or `train/images/...`), else lists of stems (`train.txt`, `val.txt`, `test.txt` in the
+root), else a fixed draw by a hash of the stem: a tenth val, a tenth test, the rest train. `all` is everything.
+
+`dataset.yaml` (every key optional; a constructor argument of the same name wins):
+
+    labels: cityscapes19          # a label set of diorama, or `classes` with `palette`
+    classes: [road, car, tree]
+    palette: [[128, 64, 128], [0, 0, 142], [107, 142, 35]]   # also decodes colour-coded label images
+    ids: [7, 26, 21]              # ids in the files, in the order of the classes; all others are ignored
+    depth_scale: 256              # integers in depth files = depth * depth_scale
+    depth_unit: m                 # or mm, cm, ft
+    depth_cap: 80                 # metres
+    intrinsics: {fx: 721.5, fy: 721.5, cx: 609.6, cy: 172.9}  # px at the images' size, pixel centres at integers
+    baseline: 0.54                # metres
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diorama.data import io
+from diorama.data.base import SceneDataset
+from diorama.data.cityscapes import depth_from_disparity
+from diorama.data.labels import LabelSet, by_name, convert, distinct_palette, mapping
+from diorama.errors import ConfigError, DataError, suggest
+from diorama.types import IGNORE, Frame
+
+FOLDERS = {
+    "image": ("images", "image"),
+    "right": ("right", "images_right"),
+    "semantic": ("semantic", "labels"),
+    "depth": ("depth",),
+    "sparse_depth": ("sparse_depth",),
+    "disparity": ("disparity",),
+}
+"""Key of a frame -> names its folder may have."""
+
+_UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048}
+_SETTINGS = ("labels", "classes", "palette", "ids", "depth_scale", "depth_unit", "depth_cap", "intrinsics", "baseline")
+
+
+class Folder(SceneDataset):
+    """Frames from folders whose files share a stem; see the module for the layout and `dataset.yaml`.
+
+    Args:
+        root: the folder that holds `images/` and the others.
+        split: `train`, `val`, `test` or `all`.
+        keys: what a frame holds; frames that lack one of these files are left out. None: every folder that is there,
+            and then each has to hold a file for every frame.
+        labels: name of a label set of diorama (over `dataset.yaml`).
+        depth_scale: integers in depth files are depth * depth_scale (over `dataset.yaml`).
+        depth_unit: unit of the depth values: m, cm, mm or ft (over `dataset.yaml`).
+    """
+
+    name: ClassVar[str] = "folder"
+    title: ClassVar[str] = "your own folders"
+    citation: ClassVar[str] = "your own data"
+    terms: ClassVar[str] = "yours"
+    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "all")
+    root: Path
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        keys: Sequence[str] | None = None,
+        labels: str | None = None,
+        depth_scale: float | None = None,
+        depth_unit: str | None = None,
+    ) -> None:
+        self.root, self.split = Path(root), split
+        self._check_split()
+        if not self.root.is_dir():
+            raise DataError(f"{self.root}: no such folder. Point --data.root at the folder that holds images/.")
+        given = {"labels": labels, "depth_scale": depth_scale, "depth_unit": depth_unit}
+        self.settings = read_settings(self.root) | {key: value for key, value in given.items() if value is not None}
+        self._metres_per_unit = _metres_per_unit(self.root, self.settings)
+        self.depth_cap = float(self.settings.get("depth_cap", 80.0))  # type: ignore[misc]
+        self._files = {key: _files_of(self.root, key, split) for key in FOLDERS}
+        self._choose_keys(keys)
+        self.ids = self._chosen_ids()
+        self.labels: LabelSet | None = None
+        self._table: NDArray[np.uint8] | None = None
+        if "semantic" in self._keys:
+            self.labels, self._table = _label_set(self.root, self.settings)
+        fixed: set[str] = {key for key in ("intrinsics", "baseline") if key in self.settings}
+        self._matrix = _matrix(self.root, self.settings["intrinsics"]) if "intrinsics" in fixed else None
+        if {"intrinsics", "baseline"} <= fixed and "disparity" in self._keys:
+            fixed.add("depth")
+        self.provides = frozenset({*self._keys, *fixed})
+
+    def files(self) -> Iterable[Path]:
+        """Every file of the split's frames, and `dataset.yaml`."""
+        frames = [self._files[key][frame_id] for key in sorted(self._keys) for frame_id in self.ids]
+        return [*frames, self.root / "dataset.yaml"]
+
+    def check(self) -> list[str]:
+        """Which frames are left out because a folder lacks them."""
+        union = sorted(set().union(*(self._files[key] for key in self._keys)))
+        findings = []
+        for key in sorted(self._keys):
+            lacking = [frame_id for frame_id in union if frame_id not in self._files[key]]
+            if lacking:
+                findings.append(f"{self.root}: {len(lacking)} frames have no {key} (first: {lacking[0]}) and are left out. Add the files.")
+        return findings
+
+    def frame(self, index: int) -> Frame:
+        """Frame number `index` at native size: the keys of `provides` and meta.
+
+        Raises:
+            DataError: a file is damaged, a label id is out of range, or sizes differ.
+        """
+        frame_id = self.ids[index]
+        paths = {key: self._files[key][frame_id] for key in self._keys}
+        # A unit without a scale means whole units: a 16-bit PNG of millimetres.
+        scale = self.settings.get("depth_scale", 1.0 if "depth_unit" in self.settings else None)
+        frame: dict[str, Any] = {}
+        for key, path in paths.items():
+            if key in ("image", "right"):
+                frame[key] = io.read_image(path)
+            elif key == "semantic":
+                frame[key] = self._semantic(path)
+            elif key == "disparity":
+                frame[key] = io.read_depth(path, self.settings.get("depth_scale"))
+            else:
+                frame[key] = io.read_depth(path, scale) * np.float32(self._metres_per_unit)
+        if self._matrix is not None:
+            frame["intrinsics"] = self._matrix.copy()
+        if "baseline" in self.settings:
+            frame["baseline"] = float(self.settings["baseline"])
+        if "depth" in self.provides and "depth" not in frame:
+            frame["depth"] = depth_from_disparity(frame["disparity"], frame["intrinsics"][0, 0], frame["baseline"])
+        frame["meta"] = {"id": frame_id, "path": str(paths.get("image", next(iter(paths.values())))), "split": self.split}
+        self._check_sizes(frame, frame_id)  # type: ignore[arg-type]
+        return frame  # type: ignore[return-value]
+
+    def _choose_keys(self, keys: Sequence[str] | None) -> None:
+        there = {key for key, files in self._files.items() if files}
+        for key in keys or ():
+            if key not in FOLDERS:
+                raise ConfigError(f"folder: unknown key '{key}': {suggest(key, FOLDERS)}")
+            if key not in there:
+                raise DataError(
+                    f"{self.root}: no {key} files for split '{self.split}'. Put them in {FOLDERS[key][0]}/, or ask for fewer keys."
+                )
+        if not there:
+            wanted = ", ".join(f"{names[0]}/" for names in FOLDERS.values())
+            raise DataError(
+                f"{self.root}: no files for split '{self.split}'. Put them in {wanted} (same stem in each), or list stems in {self.split}.txt."
+            )
+        self._keys = frozenset(keys) if keys else frozenset(there)
+        self._strict = not keys
+
+    def _chosen_ids(self) -> list[str]:
+        stems = {key: set(self._files[key]) for key in self._keys}
+        complete = sorted(set.intersection(*stems.values()))
+        union = set().union(*stems.values())
+        for key, have in sorted(stems.items()):
+            if self._strict and len(have) < len(union):
+                raise DataError(
+                    f"{self.root}: {key} has {len(have)} of {len(union)} {self.split} frames (first without: {min(union - have)}). "
+                    "Add the files, or name --data.keys to leave such frames out."
+                )
+        if not complete:
+            raise DataError(
+                f"{self.root}: no stem has files for all of {', '.join(sorted(self._keys))}. Give the files of a frame one name."
+            )
+        return complete
+
+    def _semantic(self, path: Path) -> NDArray[np.uint8]:
+        assert self.labels is not None
+        if io.is_colour(path):
+            if "palette" not in self.settings and "labels" not in self.settings:
+                raise DataError(f"{path}: a colour-coded label map. Give `palette` and `classes` in dataset.yaml, or store ids.")
+            return self.labels.decode(io.read_image(path))
+        ids = io.read_labels(path)
+        if self._table is not None:
+            return convert(np.where(ids > IGNORE, IGNORE, ids).astype(np.uint8), self._table)
+        wrong = ids[(ids >= len(self.labels)) & (ids != IGNORE)]
+        if wrong.size:
+            raise DataError(
+                f"{path}: label id {wrong.max()} out of range, '{self.labels.name}' has {len(self.labels)} classes "
+                f"(0..{len(self.labels) - 1}, 255 = ignore). Mend the file, or list the file ids under `ids` in dataset.yaml."
+            )
+        return ids.astype(np.uint8)
+
+
+def read_settings(root: Path) -> dict[str, Any]:
+    """What `dataset.yaml` says; empty if there is none.
+
+    Raises:
+        ConfigError: it is no YAML mapping, or has an unknown key.
+    """
+    path = root / "dataset.yaml"
+    if not path.is_file():
+        return {}
+    import yaml
+
+    try:
+        settings = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())[:120]}). Mend the file.") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: expected `key: value` lines, found a {type(settings).__name__}. Mend the file.")
+    for key in settings:
+        if key not in _SETTINGS:
+            raise ConfigError(f"{path}: unknown key '{key}': {suggest(str(key), _SETTINGS)}")
+    return settings
+
+
+def _metres_per_unit(root: Path, settings: dict[str, Any]) -> float:
+    unit, scale = settings.get("depth_unit", "m"), settings.get("depth_scale", 1.0)
+    if unit not in _UNITS:
+        raise ConfigError(f"{root}: unknown depth_unit '{unit}'. Choose one of {', '.join(_UNITS)}.")
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or scale <= 0:
+        raise ConfigError(f"{root}: depth_scale is {scale!r}, expected a positive number. 256 is KITTI's, 1000 millimetres.")
+    return _UNITS[unit]
+
+
+def _label_set(root: Path, settings: dict[str, Any]) -> tuple[LabelSet, NDArray[np.uint8] | None]:
+    """The label set and, if `ids` is given, the table file id -> train id."""
+    classes, palette, ids = settings.get("classes"), settings.get("palette"), settings.get("ids")
+    if "labels" in settings:
+        labels = by_name(str(settings["labels"]))
+    elif not isinstance(classes, list) or not classes:
+        raise ConfigError(f"{root}: semantic/ without class names. Write `classes: [...]` or `labels: NAME` into {root / 'dataset.yaml'}.")
+    else:
+        names = tuple(str(name) for name in classes)
+        if palette is not None and not _is_palette(palette, len(names)):
+            raise ConfigError(f"{root / 'dataset.yaml'}: palette needs {len(names)} colours [r, g, b] in 0..255. Mend it.")
+        colours = tuple((int(r), int(g), int(b)) for r, g, b in palette) if palette else distinct_palette(len(names))
+        labels = LabelSet(root.resolve().name, names, colours)
+    if ids is None:
+        return labels, None
+    if not isinstance(ids, list) or len(ids) != len(labels) or any(not isinstance(number, int) or not 0 <= number <= 255 for number in ids):
+        raise ConfigError(f"{root / 'dataset.yaml'}: ids needs {len(labels)} whole numbers in 0..255, one per class. Mend it.")
+    return labels, mapping({number: train_id for train_id, number in enumerate(ids)})
+
+
+def _is_palette(palette: object, count: int) -> bool:
+    return (
+        isinstance(palette, list)
+        and len(palette) == count
+        and all(isinstance(c, list) and len(c) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in c) for c in palette)
+    )
+
+
+def _matrix(root: Path, intrinsics: object) -> NDArray[np.float64]:
+    try:
+        if isinstance(intrinsics, dict):
+            fx, fy, cx, cy = (float(intrinsics[name]) for name in ("fx", "fy", "cx", "cy"))
+            return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+        matrix = np.asarray(intrinsics, np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{root / 'dataset.yaml'}: intrinsics needs numbers fx, fy, cx, cy (missing or wrong: {error}). Mend it."
+        ) from error
+    if matrix.shape != (3, 3):
+        raise ConfigError(f"{root / 'dataset.yaml'}: intrinsics is {matrix.shape}, expected fx, fy, cx, cy or a 3x3 matrix. Mend it.")
+    return matrix
+
+
+def _files_of(root: Path, key: str, split: str) -> dict[str, Path]:
+    """{stem: file} of one key in one split (`all`: every split), by the three rules of the module."""
+    suffixes = {"semantic": io.IMAGE_SUFFIXES, "image": io.IMAGE_SUFFIXES, "right": io.IMAGE_SUFFIXES}.get(key, io.DEPTH_SUFFIXES)
+    names = FOLDERS[key]
+    divided = [
+        s for s in ("train", "val", "test") if any((root / s / n).is_dir() or (root / n / s).is_dir() for f in FOLDERS.values() for n in f)
+    ]
+    if divided:
+        wanted = divided if split == "all" else [split]
+        folders = [folder for s in wanted for name in names for folder in (root / s / name, root / name / s) if folder.is_dir()]
+        return _stems(folders, suffixes)
+    found = _stems([root / name for name in names if (root / name).is_dir()], suffixes)
+    if split == "all":
+        return found
+    if any((root / f"{s}.txt").is_file() for s in ("train", "val", "test")):
+        listed = root / f"{split}.txt"
+        if not listed.is_file():
+            raise DataError(f"{listed}: missing, though other split lists are there. Write it (one stem a line), or choose another split.")
+        stems = [Path(line.strip()).stem for line in listed.read_text().splitlines() if line.strip()]
+        return {stem: found[stem] for stem in stems if stem in found}
+    return {stem: path for stem, path in found.items() if _drawn_split(stem) == split}
+
+
+def _drawn_split(stem: str) -> str:
+    """A tenth val, a tenth test, by the stem alone: adding frames never moves one from test to train."""
+    tenth = int(hashlib.sha256(stem.encode()).hexdigest()[:8], 16) % 10
+    return {0: "val", 1: "test"}.get(tenth, "train")
+
+
+def _stems(folders: list[Path], suffixes: tuple[str, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in suffixes and not path.name.startswith("."):
+                if path.stem in found:
+                    raise DataError(f"{path}: same stem as {found[path.stem]}. Give every frame its own name.")
+                found[path.stem] = path
+    return found
