@@ -30,6 +30,16 @@ def names(table: str) -> dict[str, str]:
     return {**found, **_TABLES[table]}
 
 
+def list_methods() -> list[str]:
+    """Names of the methods there are."""
+    return sorted(names("methods"))
+
+
+def list_datasets() -> list[str]:
+    """Names of the data sets there are."""
+    return sorted(names("datasets"))
+
+
 def find(table: str, name: str) -> type[Any]:
     """The class behind `name`.
 
@@ -38,7 +48,8 @@ def find(table: str, name: str) -> type[Any]:
     """
     known = names(table)
     if name not in known:
-        raise ConfigError(f"unknown {table.rstrip('s')} '{name}': {suggest(name, known)} See `diorama {'methods' if table == 'methods' else 'data list'}`.")
+        what, verb = ("method", "methods") if table == "methods" else ("data set", "data list")
+        raise ConfigError(f"unknown {what} '{name}': {suggest(name, known)} See `diorama {verb}`.")
     module, _, attribute = known[name].partition(":")
     found: type[Any] = getattr(importlib.import_module(module), attribute)
     return found

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from diorama import catalog, recipes
 from diorama.data.view import View
@@ -65,8 +65,8 @@ class RunConfig:
     evaluation: Evaluation = field(default_factory=Evaluation)
     seed: int = 0
     """Decides weights, order, augmentation and random pixels."""
-    out: Path | None = None
-    """Run folder; None: a new one under `runs/`."""
+    out: Path = Path("runs")
+    """Where the run folder `<method>-<data>-<n>` is made."""
 
     def to_dict(self) -> dict[str, Any]:
         """Nested dictionary of JSON types; `from_dict` reads it back."""
@@ -144,12 +144,12 @@ def build_parser(method: str | None, dataset: str | None) -> ArgumentParser:
     Raises:
         ConfigError: no such method or data set.
     """
-    parser = ArgumentParser(prog="diorama train", add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(prog="diorama train", add_help=False, exit_on_error=False, allow_abbrev=False, print_config=None)
     parser.add_argument("--config", action="config", help="YAML file or name of a recipe, e.g. ci_net/nyuv2; may be repeated")
     parser.add_argument("--model.name", metavar="NAME", help=f"method: {', '.join(catalog.names('methods'))}; fields: --model.help NAME")
     parser.add_argument("--data.name", metavar="NAME", help=f"data set: {', '.join(catalog.names('datasets'))}; fields: --data.help NAME")
     parser.add_argument("--seed", type=int, default=0, help="decides weights, order, augmentation and random pixels")
-    parser.add_argument("--out", type=str | None, default=None, metavar="DIR", help="run folder; default: a new one under runs/")
+    parser.add_argument("--out", type=str, default="runs", metavar="DIR", help="where the run folder <method>-<data>-<n> is made")
     if method is not None:
         parser.add_class_arguments(method_config(method), "model")
     if dataset is not None:
@@ -159,12 +159,30 @@ def build_parser(method: str | None, dataset: str | None) -> ArgumentParser:
     return parser
 
 
+def overview() -> str:
+    """What `diorama train --help` prints: everything but the fields of the methods and data sets."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = build_parser(None, None)
+    parser.usage = "diorama train [--config FILE] [--model NAME] [--data NAME] [--SECTION.KEY VALUE ...]"
+    notes = (
+        "also:\n"
+        "  --resume DIR          go on with the stopped run in this folder\n"
+        "  --print_config        print the whole configuration as YAML and stop; --config reads it back\n"
+        "  --model.help NAME     the fields of a method\n"
+        "  --data.help NAME      the fields of a data set\n"
+        "  --debug               show the traceback of an error\n\n"
+        "example: diorama train --config ci_net/nyuv2 --data.root DIR --trainer.batch_size 4"
+    )
+    return f"{parser.format_help()}\n{notes}"
+
+
 def fields_help(section: str, name: str) -> str:
     """The fields of a method (`section` "model") or data set ("data"), a paragraph each, as `--model.help NAME` prints them.
 
     Raises:
         ConfigError: no such method or data set.
     """
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=f"diorama train --{section} {name}", usage="%(prog)s [--FIELD VALUE ...]", add_help=False)
     if section == "model":
         parser.add_class_arguments(method_config(name), section)
@@ -250,7 +268,7 @@ def _assembled(parsed: dict[str, Any]) -> RunConfig:
         dataset=dataset,
         data=data,
         seed=parsed["seed"],
-        out=None if parsed["out"] is None else Path(parsed["out"]).expanduser(),
+        out=Path(parsed["out"]).expanduser(),
         **{section: settings(**parsed[section]) for section, settings in SETTINGS.items()},
     )
 

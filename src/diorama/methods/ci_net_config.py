@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from diorama.errors import ConfigError
 
@@ -44,6 +44,9 @@ class CINetConfig:
         stage_epochs, stage_rates, stage_schedules: the three stages of sec. 4.2 (values for NYUv2); a stage of 0 epochs is left out.
         warmup: part of each stage in which the rate rises from 0 (not in the paper).
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"image", "semantic", "depth"})
+    """Keys of `Sample` that the whole method trains on; here, so that `diorama methods` answers without torch."""
 
     classes: int = 40
     tasks: Literal["both", "semantic", "depth"] = "both"
