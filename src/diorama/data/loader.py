@@ -162,7 +162,7 @@ class StepLoader:
             self._loader = DataLoader(
                 _StepDataset(self.sources), batch_size=None, sampler=_Plans(self), num_workers=self.workers,
                 collate_fn=_as_is, worker_init_fn=_start_worker, persistent_workers=self.workers > 0,
-                pin_memory=torch.cuda.is_available(),
+                pin_memory=torch.cuda.is_available(), generator=torch.Generator(),  # else torch draws a seed from the global one
             )  # fmt: skip
         for batch in self._loader:
             if isinstance(batch, UserError):
@@ -229,7 +229,7 @@ class EvalLoader:
         self.indices = [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]
         self._loader: DataLoader[EvalBatch | UserError] = DataLoader(
             _EvalDataset(dataset, view, tuple(keys)), batch_size=None, sampler=cast("Any", self.indices), num_workers=workers,
-            collate_fn=_as_is, worker_init_fn=_start_worker,
+            collate_fn=_as_is, worker_init_fn=_start_worker, generator=torch.Generator(),
         )  # fmt: skip
 
     def __len__(self) -> int:

@@ -204,9 +204,7 @@ def _plane(depth: Tensor) -> NDArray[np.float32]:
 
 
 def _nearest(values: Array, to: Geometry, fill: float) -> Array:
-    return cv2.warpAffine(
-        values, to.matrix, to.size[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
-    )
+    return cv2.warpAffine(values, to.matrix, to.size[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
 
 
 def warp_image(image: Array, matrix: NDArray[np.float64], size: tuple[int, int]) -> Array:
