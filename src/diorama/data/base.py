@@ -30,6 +30,13 @@ class SceneDataset(ABC):
     depth_cap: ClassVar[float] = 80.0
     """Metres; what lies beyond is unknown to an evaluation."""
 
+    offers: ClassVar[frozenset[str]] = frozenset()
+    """Keys that some setting of it can provide (`provides` is what this one has)."""
+    root_hint: ClassVar[str] = ""
+    """What `root` has to be; empty if the data set needs no files."""
+    derived_splits: ClassVar[frozenset[str]] = frozenset()
+    """Splits that are made of frames of another one on purpose."""
+
     root: Path | None
     split: str
     ids: list[str]

@@ -30,13 +30,15 @@ class CamVid(SceneDataset):
         "classes and split of Badrinarayanan, Kendall, Cipolla: SegNet, PAMI 2017"
     )
     terms: ClassVar[str] = "CC BY-NC; cite the papers"
+    offers: ClassVar[frozenset[str]] = frozenset({"image", "semantic"})
+    root_hint: ClassVar[str] = "{train,val,test} + {train,val,test}annot, or {train,val,test}/{image,semantic}"
     root: Path
 
     def __init__(self, root: str | Path, split: str = "train") -> None:
         self.root, self.split = Path(root), split
         self._check_split()
         self.labels = CAMVID11
-        self.provides = frozenset({"image", "semantic"})
+        self.provides = self.offers
         plain = (self.root / split / "image").is_dir()
         self._images = self.root / split / "image" if plain else self.root / split
         self._labels = self.root / split / "semantic" if plain else self.root / f"{split}annot"

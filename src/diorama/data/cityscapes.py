@@ -98,6 +98,8 @@ class Cityscapes(SceneDataset):
     terms: ClassVar[str] = "non-commercial, no redistribution; register at cityscapes-dataset.com"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "train_extra")
     depth_cap: ClassVar[float] = 80.0
+    offers: ClassVar[frozenset[str]] = frozenset(KEYS)
+    root_hint: ClassVar[str] = "{leftImg8bit,rightImg8bit,gtFine,disparity,camera}/{train,val,test}/CITY"
     root: Path
 
     def __init__(

@@ -12,6 +12,7 @@ root), else a fixed draw by a hash of the stem: a tenth val, a tenth test, the r
     depth_scale: 256              # integers in depth files = depth * depth_scale
     depth_unit: m                 # or mm, cm, ft
     depth_cap: 80                 # metres
+    disparity_scale: 256          # integers in disparity files = pixels * disparity_scale
     intrinsics: {fx: 721.5, fy: 721.5, cx: 609.6, cy: 172.9}  # px at the images' size, pixel centres at integers
     baseline: 0.54                # metres
 """
@@ -44,7 +45,7 @@ FOLDERS = {
 """Key of a frame -> names its folder may have."""
 
 _UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048}
-_SETTINGS = ("labels", "classes", "palette", "ids", "depth_scale", "depth_unit", "depth_cap", "intrinsics", "baseline")
+_SETTINGS = ("labels", "classes", "palette", "ids", "depth_scale", "depth_unit", "depth_cap", "disparity_scale", "intrinsics", "baseline")
 
 
 class Folder(SceneDataset):
@@ -65,6 +66,9 @@ class Folder(SceneDataset):
     citation: ClassVar[str] = "your own data"
     terms: ClassVar[str] = "yours"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "all")
+    offers: ClassVar[frozenset[str]] = frozenset({*FOLDERS, "intrinsics", "baseline"})
+    root_hint: ClassVar[str] = "{images,semantic,depth,sparse_depth,right,disparity} with equal file stems, dataset.yaml"
+    derived_splits: ClassVar[frozenset[str]] = frozenset({"all"})
     root: Path
 
     def __init__(
@@ -129,7 +133,7 @@ class Folder(SceneDataset):
             elif key == "semantic":
                 frame[key] = self._semantic(path)
             elif key == "disparity":
-                frame[key] = io.read_depth(path, self.settings.get("depth_scale"))
+                frame[key] = io.read_depth(path, self.settings.get("disparity_scale"))
             else:
                 frame[key] = io.read_depth(path, scale) * np.float32(self._metres_per_unit)
         if self._matrix is not None:
@@ -154,7 +158,7 @@ class Folder(SceneDataset):
         if not there:
             wanted = ", ".join(f"{names[0]}/" for names in FOLDERS.values())
             raise DataError(
-                f"{self.root}: no files for split '{self.split}'. Put them in {wanted} (same stem in each), or list stems in {self.split}.txt."
+                f"{self.root}: no files for split '{self.split}'. Put them in {wanted} (one stem each), or list stems in {self.split}.txt."
             )
         self._keys = frozenset(keys) if keys else frozenset(there)
         self._strict = not keys
@@ -217,11 +221,13 @@ def read_settings(root: Path) -> dict[str, Any]:
 
 
 def _metres_per_unit(root: Path, settings: dict[str, Any]) -> float:
-    unit, scale = settings.get("depth_unit", "m"), settings.get("depth_scale", 1.0)
+    unit = settings.get("depth_unit", "m")
     if unit not in _UNITS:
         raise ConfigError(f"{root}: unknown depth_unit '{unit}'. Choose one of {', '.join(_UNITS)}.")
-    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or scale <= 0:
-        raise ConfigError(f"{root}: depth_scale is {scale!r}, expected a positive number. 256 is KITTI's, 1000 millimetres.")
+    for key in ("depth_scale", "disparity_scale", "depth_cap", "baseline"):
+        value = settings.get(key, 1.0)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            raise ConfigError(f"{root}: {key} is {value!r}, expected a positive number. Mend dataset.yaml or the flag.")
     return _UNITS[unit]
 
 

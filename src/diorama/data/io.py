@@ -312,8 +312,8 @@ def write_image(path: str | Path, image: NDArray[np.uint8], quality: int = 95) -
     _write_bytes(path, _encoded(path, image if image.ndim == 2 else image[..., ::-1], options))
 
 
-def write_label_png(path: str | Path, semantic: NDArray[Any]) -> None:
-    """Store `(H, W)` ids as a grey PNG, 8 bit where every id is below 256, else 16 bit.
+def write_label_png(path: str | Path, semantic: NDArray[Any], bits: int = 8) -> None:
+    """Store `(H, W)` ids as a grey PNG of 8 bits (16 if asked for, or if an id needs it).
 
     Raises:
         ShapeError: not two-dimensional, not whole numbers, or outside 0..65535.
@@ -321,7 +321,7 @@ def write_label_png(path: str | Path, semantic: NDArray[Any]) -> None:
     whole = np.issubdtype(semantic.dtype, np.integer)
     if semantic.ndim != 2 or not whole or (semantic.size and not 0 <= semantic.min() <= semantic.max() <= _UINT16_MAX):
         raise ShapeError(f"{path}: a label map is (H, W) ids in 0..65535, not {semantic.dtype} {semantic.shape}. Convert it first.")
-    narrow = np.uint8 if not semantic.size or semantic.max() <= 255 else np.uint16
+    narrow = np.uint8 if bits == 8 and (not semantic.size or semantic.max() <= 255) else np.uint16
     _write_bytes(path, _encoded(path, semantic.astype(narrow), []))
 
 

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diorama.data.io import replacing
 from diorama.errors import DataError
 
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _MATRIX, _COMPRESSED = 14, 15
+_DOUBLE_CLASS = 6
 _NUMERIC_CLASSES = range(6, 16)
 _MAX_BYTES = 1 << 30
 
@@ -34,6 +36,22 @@ def read_mat(path: str | Path, name: str) -> NDArray[Any]:
     if name not in arrays:
         raise DataError(f"{path}: no numeric array '{name}' (it has {', '.join(sorted(arrays)) or 'none'}). Get the official file.")
     return arrays[name]
+
+
+def write_mat(path: str | Path, arrays: dict[str, NDArray[np.float64]]) -> None:
+    """Store matrices of doubles as a MATLAB 5 file, without compression (what `splits.mat` is)."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(b"MATLAB 5.0 MAT-file, written by diorama".ljust(124) + struct.pack("<H", 0x0100) + b"IM")
+        for name, array in arrays.items():
+            values = np.atleast_2d(np.asarray(array, np.float64))
+            parts = (
+                (6, struct.pack("<II", _DOUBLE_CLASS, 0)),
+                (5, struct.pack(f"<{values.ndim}i", *values.shape)),
+                (1, name.encode("latin-1")),
+                (9, values.tobytes(order="F")),
+            )
+            body = b"".join(struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8) for kind, data in parts)
+            file.write(struct.pack("<II", _MATRIX, len(body)) + body)
 
 
 def is_hdf5(path: Path) -> bool:

@@ -81,6 +81,9 @@ class NYUv2(SceneDataset):
     terms: ClassVar[str] = "research use; cite the paper"
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "val", "train_minus_val")
     depth_cap: ClassVar[float] = 10.0
+    offers: ClassVar[frozenset[str]] = frozenset({"image", "semantic", "depth", "intrinsics"})
+    root_hint: ClassVar[str] = f"{LABELLED_FILE} + splits.mat + classMapping40.mat, or {{train,test}}/{{image,depth,semantic40}}"
+    derived_splits: ClassVar[frozenset[str]] = frozenset({"val", "train_minus_val"})
 
     root: Path
 
@@ -92,7 +95,7 @@ class NYUv2(SceneDataset):
         if depth not in ("filled", "raw"):
             raise ConfigError(f"nyuv2: depth='{depth}'. Choose 'filled' or 'raw'.")
         self.labels = NYU40 if classes == 40 else NYU13
-        self.provides = frozenset({"image", "semantic", "depth", "intrinsics"})
+        self.provides = self.offers
         self._mat = next((path for path in (self.root, self.root / LABELLED_FILE) if path.suffix == ".mat" and path.is_file()), None)
         self._folder = self.root / ("test" if split == "test" else "train")
         ids = self._mat_ids(self._mat) if self._mat else self._folder_ids()
