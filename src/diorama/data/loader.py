@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from diorama import catalog
 from diorama.data.base import SceneDataset
 from diorama.data.batch import collate, move, to_sample
 from diorama.data.transforms import eval_transform
@@ -33,11 +34,6 @@ _WORDS = {
     "image": "images", "right": "stereo pairs", "semantic": "label maps", "depth": "depth maps", "sparse_depth": "sparse depth",
     "disparity": "disparity maps", "intrinsics": "camera intrinsics", "baseline": "a stereo baseline", "domain": "domains",
 }  # fmt: skip
-_PROVIDERS = {
-    "image": "nyuv2, cityscapes or camvid", "right": "cityscapes or world_street", "semantic": "nyuv2, cityscapes or camvid",
-    "depth": "nyuv2, world_indoor or world_street", "sparse_depth": "world_street", "disparity": "cityscapes or world_street",
-    "intrinsics": "nyuv2, cityscapes or world_indoor", "baseline": "cityscapes or world_street", "domain": "world_street",
-}  # fmt: skip
 
 
 def require(method: str, needs: Collection[str], dataset: SceneDataset) -> None:
@@ -47,10 +43,19 @@ def require(method: str, needs: Collection[str], dataset: SceneDataset) -> None:
         ConfigError: a key is missing; the text names it and data sets that have it.
     """
     for key in sorted(set(needs) - dataset.provides):
-        raise ConfigError(
-            f"{method} needs '{key}'; {dataset.name} ({dataset.split}) has no {_WORDS.get(key, key)}. "
-            f"Try {_PROVIDERS.get(key, 'another data set: `diorama data list`')}."
-        )
+        advice = " or ".join(_offering(key)) or "another data set: `diorama data list`"
+        raise ConfigError(f"{method} needs '{key}'; {dataset.name} ({dataset.split}) has no {_WORDS.get(key, key)}. Try {advice}.")
+
+
+def _offering(key: str) -> list[str]:
+    """Names of the data sets that can provide `key`."""
+    found = []
+    for name in catalog.names("datasets"):
+        # one that needs a package that is not installed here is no advice
+        with suppress(ImportError):
+            if key in catalog.dataset(name).offers:
+                found.append(name)
+    return found
 
 
 @contextmanager
