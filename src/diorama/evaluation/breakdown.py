@@ -101,6 +101,10 @@ class Breakdown:
     """Pixel accuracy of the semantics among the pixels with depth; nan without semantics."""
     rmse_interval: Float
     """`(..., 2)` 95 % bootstrap interval over images; nan where it cannot be had."""
+    range_interval: Float
+    """`(ranges, 2, 2)`, over all classes."""
+    class_interval: Float
+    """`(classes + 1, 2)`, over all ranges and bands."""
 
     def range_names(self) -> list[str]:
         """`0-1 m`, `1-2 m`, ..."""
@@ -151,6 +155,8 @@ def breakdown(table: FrameTable, classes: Sequence[str], edges: Sequence[float],
     return Breakdown(
         classes=tuple(classes), edges=tuple(edges), counts=total["n"], rmse=np.sqrt(mean["sq"]), mae=mean["abs"],
         abs_rel=mean["abs_rel"], accuracy=accuracy, rmse_interval=_intervals(parts["n"], parts["sq"], draws),
+        range_interval=_intervals(parts["n"].sum(axis=1), parts["sq"].sum(axis=1), draws),
+        class_interval=_intervals(parts["n"].sum(axis=(2, 3)), parts["sq"].sum(axis=(2, 3)), draws),
     )  # fmt: skip
 
 

@@ -11,6 +11,9 @@ from diorama.evaluation.table import FrameTable
 
 Float = NDArray[np.float64]
 
+METRICS: dict[str, tuple[str, Better]] = {**semantics.METRICS, **depth.METRICS, "ause": ("m", "lower")}
+"""Name -> unit and direction of every metric; `ause` is the mean over images, whatever the aggregation."""
+
 
 def score(table: FrameTable, protocol: Protocol, draws: int = resample.DRAWS) -> dict[str, Measured]:
     """Every metric the table allows, by name.
@@ -23,13 +26,35 @@ def score(table: FrameTable, protocol: Protocol, draws: int = resample.DRAWS) ->
         protocol: the numbers carry it; it also says whether depth is pooled.
         draws: bootstrap draws for the intervals; 0 leaves them out.
     """
-    weights = resample.weights(len(table), draws) if draws and len(table) > 1 else None
-    found: dict[str, Measured] = {}
-    if "confusion" in table:
-        found |= _semantics(table, protocol, weights)
-    if "depth/n" in table:
-        found |= _depth(table, protocol, weights)
-    return found
+    once = weighted(table, protocol)
+    drawn = weighted(table, protocol, resample.weights(len(table), draws)) if draws and len(table) > 1 else {}
+    frames = _frames(table)
+    return {
+        name: Measured(name, float(value), *METRICS[name], frames[name], protocol, resample.interval(drawn[name]) if drawn else None)
+        for name, value in once.items()
+    }
+
+
+def weighted(table: FrameTable, protocol: Protocol, weights: Float | None = None) -> dict[str, Float]:
+    """Every metric `(draws,)` with frame i counted `weights[draw, i]` times; without weights the plain values `()`.
+
+    Args:
+        table: merged rows of all processes.
+        protocol: says whether depth is pooled.
+        weights: `(draws, frames)`, None for the plain values.
+    """
+    values: dict[str, Float] = {}
+    if "confusion" in table and table["confusion"].any():
+        values |= semantics.semantic_metrics(*(_total(part, weights) for part in semantics.class_sums(table["confusion"])))
+    if "depth/n" in table and table["depth/n"].any():
+        sums = _depth_sums(table)
+        if protocol.aggregation == "pooled":
+            values |= depth.depth_metrics({key: _total(column, weights) for key, column in sums.items()})
+        else:
+            values |= {key: _mean(column, sums["n"] > 0, weights) for key, column in depth.depth_metrics(sums).items()}
+    if "ause/n" in table and table["ause/n"].any():
+        values["ause"] = _mean(table["ause/sum"], table["ause/n"] > 0, weights)
+    return values
 
 
 def confusion_matrix(table: FrameTable) -> NDArray[np.int64] | None:
@@ -57,56 +82,19 @@ def _depth_sums(table: FrameTable) -> dict[str, Float]:
     return {key: table[f"depth/{key}"] for key in (*depth.COUNTS, *depth.SUMS)}
 
 
-def _semantics(table: FrameTable, protocol: Protocol, weights: Float | None) -> dict[str, Measured]:
-    matrices = table["confusion"]
-    frames = int((matrices.sum(axis=(1, 2)) > 0).sum())
-    if not frames:
-        return {}
-    values = semantics.semantic_metrics(*semantics.class_sums(matrices.sum(axis=0)))
-    drawn = None
-    if weights is not None:
-        drawn = semantics.semantic_metrics(*(weights @ part for part in semantics.class_sums(matrices)))
-    return _measured(values, drawn, semantics.METRICS, frames, protocol)
+def _frames(table: FrameTable) -> dict[str, int]:
+    """How many frames each metric rests on."""
+    labelled = int((table["confusion"].sum(axis=(1, 2)) > 0).sum()) if "confusion" in table else 0
+    measured = int((table["depth/n"] > 0).sum()) if "depth/n" in table else 0
+    return {**dict.fromkeys(semantics.METRICS, labelled), **dict.fromkeys((*depth.METRICS, "ause"), measured)}
 
 
-def _depth(table: FrameTable, protocol: Protocol, weights: Float | None) -> dict[str, Measured]:
-    sums = _depth_sums(table)
-    some = sums["n"] > 0
-    frames = int(some.sum())
-    if not frames:
-        return {}
-    if protocol.aggregation == "pooled":
-        values = depth.depth_metrics({key: np.asarray(column.sum()) for key, column in sums.items()})
-        drawn = depth.depth_metrics({key: weights @ column for key, column in sums.items()}) if weights is not None else None
-    else:
-        each = {key: np.where(some, column, 0.0) for key, column in depth.depth_metrics(sums).items()}
-        values = {key: np.asarray(column[some].mean()) for key, column in each.items()}
-        drawn = _weighted_means(each, some, weights)
-    found = _measured(values, drawn, depth.METRICS, frames, protocol)
-    return found | _ause(table, protocol, weights)
+def _total(column: Float, weights: Float | None) -> Float:
+    """Sum over frames. The plain one is NumPy's own, in the order of the rows: a matrix product may add in another order."""
+    return np.asarray(column.sum(axis=0)) if weights is None else np.asarray(weights @ column)
 
 
-def _ause(table: FrameTable, protocol: Protocol, weights: Float | None) -> dict[str, Measured]:
-    """Mean over images of the area under the sparsification error, whatever the aggregation of the depth metrics."""
-    if "ause/n" not in table or not (table["ause/n"] > 0).any():
-        return {}
-    some = table["ause/n"] > 0
-    each = {"ause": np.where(some, table["ause/sum"], 0.0)}
-    values = {"ause": np.asarray(each["ause"][some].mean())}
-    return _measured(values, _weighted_means(each, some, weights), {"ause": ("m", "lower")}, int(some.sum()), protocol)
-
-
-def _weighted_means(each: dict[str, Float], some: NDArray[np.bool_], weights: Float | None) -> dict[str, Float] | None:
-    if weights is None:
-        return None
+def _mean(each: Float, some: NDArray[np.bool_], weights: Float | None) -> Float:
+    """Mean over the frames that have a value."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return {key: (weights @ column) / (weights @ some.astype(np.float64)) for key, column in each.items()}
-
-
-def _measured(
-    values: dict[str, Float], drawn: dict[str, Float] | None, known: dict[str, tuple[str, Better]], frames: int, protocol: Protocol
-) -> dict[str, Measured]:
-    return {
-        name: Measured(name, float(values[name]), unit, better, frames, protocol, resample.interval(drawn[name]) if drawn else None)
-        for name, (unit, better) in known.items()
-    }
+        return _total(np.where(some, each, 0.0), weights) / _total(some.astype(np.float64), weights)

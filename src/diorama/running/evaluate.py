@@ -7,12 +7,12 @@ becomes one with `diorama.running.torch_predictor`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,35 +22,19 @@ from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, DataError, ModelError, ProtocolError
 from diorama.evaluation import metrics
 from diorama.evaluation.breakdown import Breakdown, breakdown, breakdown_columns, ranges_for
-from diorama.evaluation.depth import as_array, depth_columns, prepared, scale_factor, to_truth_size
+from diorama.evaluation.depth import depth_columns, prepared, scale_factor, to_truth_size
 from diorama.evaluation.protocols import Measured, Protocol, by_name
 from diorama.evaluation.semantics import classes_of, confusion
 from diorama.evaluation.table import FrameTable, merge
 from diorama.evaluation.uncertainty import ause
-from diorama.types import Frame, Prediction
+from diorama.running.batches import Predict, PredictedFrames, Single
+from diorama.running.examples import Example
+from diorama.running.examples import examples as chosen_examples
+from diorama.running.report import write_report
+from diorama.types import Frame
 
-Predict = Callable[[NDArray[np.float32]], Prediction]
 Gather = Callable[[Any], list[Any]]
 """Object of this process -> the objects of all processes, on every process."""
-
-Single = tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]
-"""Logits (K, h, w), depth (1, h, w), uncertainty (1, h, w) of one image."""
-
-
-@dataclass
-class Example:
-    """One frame worth looking at: what was seen, what is true and what was predicted, at the truth's size."""
-
-    frame: int
-    name: str
-    why: str
-    image: NDArray[np.uint8]
-    values: dict[str, float]
-    semantic: NDArray[np.uint8] | None = None
-    predicted_semantic: NDArray[np.uint8] | None = None
-    depth: NDArray[np.float32] | None = None
-    predicted_depth: NDArray[np.float64] | None = None
-    valid: NDArray[np.bool_] | None = None
 
 
 @dataclass
@@ -111,7 +95,7 @@ def evaluate_model(
         raise DataError(f"{dataset.name} {dataset.split}: no frames to evaluate. Check the folder with `diorama data check`.")
     began = time.perf_counter()
     rules = _bound(by_name(protocol) if isinstance(protocol, str) else protocol, dataset)
-    reader = _Reader(dataset, size, batch_size, rules.flip, predict)
+    reader = PredictedFrames(dataset, size, batch_size, rules.flip, predict)
     frames = range(rank, len(dataset), world)
     collect = gather or (lambda item: [item])
     passes = 2 if rules.align == "median_global" else 1
@@ -135,7 +119,53 @@ def evaluate_model(
         breakdown=breakdown(rows, names, ranges_for(rules.cap)) if draws else None, seconds=time.perf_counter() - began,
     )  # fmt: skip
     if examples and rank == 0:
-        found.examples = _examples(reader, found, examples)
+        found.examples = chosen_examples(reader, rows, rules, examples)
+    return found
+
+
+def evaluate(
+    model: Any,
+    dataset: SceneDataset,
+    protocol: Protocol | str,
+    out: str | Path,
+    *,
+    about: Mapping[str, Any] | None = None,
+    baselines: Sequence[str | Path] = (),
+    run: str | Path | None = None,
+    examples: int = 2,
+    overwrite: bool = False,
+    **options: Any,
+) -> Evaluation:
+    """Evaluate `model` and write metrics.json, CSV files and report.html into `out`.
+
+    Args:
+        model: a torch method, or a callable as in `evaluate_model` (the ONNX runtime, for one).
+        dataset: see `evaluate_model`.
+        protocol: see `evaluate_model`.
+        out: folder for the results.
+        about: what the model is, for metrics.json; Delta M needs `backbone`, `data`, `budget` and `seed`.
+        baselines: metrics.json files (or folders) of single-task runs, for Delta M.
+        run: folder whose metrics.csv holds the training curve.
+        examples: frames shown of each kind (best, median, worst) and task.
+        overwrite: replace the results in `out`, if there are any.
+        **options: further arguments of `evaluate_model`, e.g. `size`, `batch_size`.
+
+    Raises:
+        ConfigError: `out` has results already.
+        UserError: see `evaluate_model` and `report.write_report`.
+    """
+    folder = Path(out)
+    if (folder / "metrics.json").exists() and not overwrite:
+        raise ConfigError(f"{folder}: has the results of an evaluation already. Choose another folder or pass --overwrite.")
+    predict: Predict = model
+    if hasattr(model, "parameters"):
+        # a torch module; NumPy callables are evaluated without importing torch
+        from diorama.running.torch_predictor import torch_predictor
+
+        predict = torch_predictor(model)
+    found = evaluate_model(predict, dataset, protocol, examples=examples, **options)
+    if options.get("rank", 0) == 0:
+        write_report(found, folder, model=about, baselines=baselines, run=run)
     return found
 
 
@@ -154,81 +184,23 @@ def _bound(protocol: Protocol, dataset: SceneDataset) -> Protocol:
     return replace(protocol, dataset=dataset.name, split=dataset.split, classes=classes)
 
 
-class _Reader:
-    """Frames in batches of one image size, with what the model says about them."""
-
-    def __init__(self, dataset: SceneDataset, size: tuple[int, int] | None, batch_size: int, flip: bool, predict: Predict) -> None:
-        self.dataset, self.size, self.flip, self.predict = dataset, size, flip, predict
-        self.batch_size = min(batch_size, len(dataset))
-
-    def __call__(self, frames: Sequence[int]) -> Iterator[tuple[int, Frame, Single]]:
-        group: list[tuple[int, Frame, NDArray[np.float32]]] = []
-        for number in frames:
-            frame = self.dataset.frame(number)
-            image = network_image(frame["image"], self.size)
-            if group and (len(group) == self.batch_size or group[0][2].shape != image.shape):
-                yield from self._run(group, fill=False)
-                group = []
-            group.append((number, frame, image))
-        if group:
-            yield from self._run(group, fill=True)
-
-    def _run(self, group: list[tuple[int, Frame, NDArray[np.float32]]], fill: bool) -> Iterator[tuple[int, Frame, Single]]:
-        images = [image for _, _, image in group]
-        if fill:
-            # kernels may round differently at another batch size, and every shard ends with a short batch
-            images += [images[-1]] * (self.batch_size - len(images))
-        batch = np.stack(images)
-        outputs = self._outputs(batch, len(group))
-        for row, (number, frame, _) in enumerate(group):
-            yield number, frame, (_row(outputs[0], row), _row(outputs[1], row), _row(outputs[2], row))
-
-    def _outputs(self, batch: NDArray[np.float32], count: int) -> Single:
-        said = self.predict(batch)
-        plain = tuple(_first(part, count) for part in (said.semantic_logits, said.depth, said.uncertainty))
-        if not self.flip:
-            return plain[0], plain[1], plain[2]
-        said = self.predict(np.ascontiguousarray(batch[..., ::-1]))
-        mirrored = tuple(_first(part, count) for part in (said.semantic_logits, said.depth, said.uncertainty))
-        both = [None if a is None or b is None else (a + b[..., ::-1]) / 2 for a, b in zip(plain, mirrored, strict=True)]
-        return both[0], both[1], both[2]
-
-
-def network_image(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.float32]:
-    """`(H, W, 3)` uint8 RGB -> `(3, h, w)` float32 in 0..1; area-averaged when shrinking, bilinear when enlarging."""
-    if size is not None and image.shape[:2] != tuple(size):
-        shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
-        image = np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
-    return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255.0)
-
-
-def _first(part: Any, count: int) -> NDArray[Any] | None:
-    return None if part is None else as_array(part)[:count]
-
-
-def _row(part: NDArray[Any] | None, row: int) -> NDArray[Any] | None:
-    return None if part is None else part[row]
-
-
 def _score_frames(
-    reader: _Reader, frames: Sequence[int], protocol: Protocol, factor: float | None, advance: Callable[[], None]
+    reader: PredictedFrames, frames: Sequence[int], protocol: Protocol, factor: float | None, advance: Callable[[], None]
 ) -> tuple[FrameTable, set[str]]:
     table, sizes = FrameTable(), set()
-    for number, frame, (logits, depth, uncertainty) in reader(frames):
+    for number, frame, single in reader(frames):
         truth = frame.get("semantic", frame.get("depth"))
         if truth is not None:
             sizes.add(f"{truth.shape[0]}x{truth.shape[1]}")
-        table.add(number, reader.dataset.ids[number], _columns(frame, logits, depth, uncertainty, protocol, factor))
+        table.add(number, reader.dataset.ids[number], _columns(frame, single, protocol, factor))
         advance()
     return table, sizes
 
 
-def _columns(
-    frame: Frame, logits: NDArray[Any] | None, depth: NDArray[Any] | None, uncertainty: NDArray[Any] | None,
-    protocol: Protocol, factor: float | None,
-) -> dict[str, Any]:  # fmt: skip
+def _columns(frame: Frame, single: Single, protocol: Protocol, factor: float | None) -> dict[str, Any]:
     """All columns of one frame: those of a task need both its truth and its prediction."""
     columns: dict[str, Any] = {}
+    logits, depth, uncertainty = single
     semantic, found = frame.get("semantic"), None
     if semantic is not None and logits is not None and protocol.classes:
         if len(logits) != protocol.classes:
@@ -252,7 +224,9 @@ def _columns(
     return columns
 
 
-def _global_factor(reader: _Reader, frames: Sequence[int], protocol: Protocol, collect: Gather, advance: Callable[[], None]) -> float:
+def _global_factor(
+    reader: PredictedFrames, frames: Sequence[int], protocol: Protocol, collect: Gather, advance: Callable[[], None]
+) -> float:
     """Median over the data set of each image's median(truth) / median(prediction)."""
     factors = []
     for _, frame, (_, depth, _) in reader(frames):
@@ -264,43 +238,6 @@ def _global_factor(reader: _Reader, frames: Sequence[int], protocol: Protocol, c
         advance()
     together = [factor for part in collect(factors) for factor in part]
     return float(np.median(together)) if together else 1.0
-
-
-def _examples(reader: _Reader, found: Evaluation, count: int) -> list[Example]:
-    """Best, median and worst frames of each task, predicted once more."""
-    each = metrics.frame_metrics(found.rows)
-    chosen: dict[int, list[str]] = {}
-    for name, label, sign in (("miou", "semantics", -1.0), ("rmse", "depth", 1.0)):
-        if name not in each or name not in found.values:
-            continue
-        order = [row for row in np.argsort(sign * each[name], kind="stable") if np.isfinite(each[name][row])]
-        middle = max(0, len(order) // 2 - count // 2)
-        picks = {"best": order[:count], "median": order[middle : middle + count], "worst": order[::-1][:count]}
-        for kind, rows in picks.items():
-            for row in rows:
-                chosen.setdefault(int(row), []).append(f"{kind} {label}")
-    examples = []
-    numbers = found.rows.frames
-    reasons = {int(numbers[row]): (row, why) for row, why in chosen.items()}
-    for number, frame, (logits, depth, _) in reader(list(reasons)):
-        row, why = reasons[number]
-        values = {name: float(column[row]) for name, column in each.items()}
-        examples.append(_example(number, reader.dataset.ids[number], ", ".join(why), frame, logits, depth, values, found.protocol))
-    return examples
-
-
-def _example(
-    number: int, name: str, why: str, frame: Frame, logits: NDArray[Any] | None, depth: NDArray[Any] | None,
-    values: dict[str, float], protocol: Protocol,
-) -> Example:  # fmt: skip
-    shown = Example(number, name, why, frame["image"], values)
-    semantic, truth = frame.get("semantic"), frame.get("depth")
-    if semantic is not None and logits is not None:
-        shown.semantic, shown.predicted_semantic = semantic, classes_of(logits, semantic.shape)
-    if truth is not None and depth is not None:
-        shown.depth, shown.valid = truth, protocol.valid(truth)
-        shown.predicted_depth = prepared(to_truth_size(depth, truth.shape), protocol, values.get("scale", 1.0))
-    return shown
 
 
 def _bar(shown: bool, total: int) -> AbstractContextManager[Callable[[], None]]:
