@@ -51,8 +51,13 @@ class Method(nn.Module):
     """A paper's system. Subclasses state `needs`, build the network in `__init__`, and write `forward` and `losses`."""
 
     needs: ClassVar[frozenset[str]]
-    tasks: ClassVar[tuple[str, ...]] = ("semantic", "depth")
+    """Keys of `Sample` that the whole method trains on."""
+    config_class: ClassVar[type[Any]]
     citation: ClassVar[str]
+
+    config: Any
+    requires: frozenset[str]
+    """What this configuration needs: `needs`, or less when parts are switched off."""
 
     @abstractmethod
     def forward(self, image: Tensor) -> Prediction:

@@ -36,6 +36,8 @@ class CINetConfig:
         pair_pixels: random pixels per image in (9), sec. 4.2.
         attention_weight: weight of (4) in (13); the paper has 1.
         class_weights: "paper" is omega of (12); "balanced" is 1 / log(1.1 + share of the class); "none".
+        loss_at: "image" compares answers resized to the image; "head" compares at the heads' own size with the nearest labels and depth
+            (not in the paper; several times cheaper with few upsamplings).
         weighting: "fixed" weights of (13), or "uncertainty": learned task weights (Kendall et al. 2018; not in the paper).
         depth_scale: metres that an output of 1 means; near the median depth of the data.
         optimiser: "sgd" is the paper's; "adamw" for short schedules.
@@ -73,6 +75,7 @@ class CINetConfig:
     pair_pixels: int = 500
     attention_weight: float = 1.0
     class_weights: Literal["paper", "balanced", "none"] = "paper"
+    loss_at: Literal["image", "head"] = "image"
     weighting: Literal["fixed", "uncertainty"] = "fixed"
     depth_scale: float = 1.0
     optimiser: Literal["sgd", "adamw"] = "sgd"

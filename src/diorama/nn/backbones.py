@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from diorama.errors import ConfigError, ModelError, suggest
+from diorama.nn.depthwise import speed_up_depthwise
 
 logger = logging.getLogger("diorama")
 
@@ -57,6 +58,7 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(cfg["std"]).view(1, 3, 1, 1), persistent=False)
         if weights is not None:
             load_weights(self.features, weights)
+        speed_up_depthwise(self.features)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """`(B, 3, H, W)` RGB in 0..1 -> one `(B, C_l, H / s_l, W / s_l)` per level, finest first."""

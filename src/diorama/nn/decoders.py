@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diorama.nn.depthwise import speed_up_depthwise
+
 
 def conv_bn_relu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """A convolution without bias, batch norm, ReLU; same size at stride 1."""
@@ -37,6 +39,7 @@ class FeatureSharing(nn.Module):
         self.up2 = separable(channels, channels)
         self.to_depth = nn.Conv2d(channels, channels, 1)
         self.to_semantic = nn.Conv2d(channels, channels, 1)
+        speed_up_depthwise(self)
 
     def allocate(self, depth: Tensor, semantic: Tensor) -> tuple[Tensor, Tensor]:
         """What is added to each branch (CI-Net, Eq. 14): two `(B, C, H, W)` maps from two."""

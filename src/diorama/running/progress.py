@@ -1,0 +1,67 @@
+"""What a training shows while it runs: losses, images per second, time left."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+logger = logging.getLogger("diorama")
+
+SMOOTH = 0.95
+LOG_SECONDS = 30.0
+
+
+class TrainingProgress:
+    """A rich bar on a terminal, a line every half minute elsewhere (a log file stays readable).
+
+    Args:
+        total: steps of the run.
+        done: steps before this start.
+        shown: only the first process shows anything.
+    """
+
+    def __init__(self, total: int, done: int, *, shown: bool = True) -> None:
+        self.total, self.done, self.shown = total, done, shown
+        self.smooth: dict[str, float] = {}
+        self.said = time.perf_counter()
+        console = Console(stderr=True)
+        self.bar = None
+        if shown and console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.fields[stage]}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[speed]:.1f} images/s"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[losses]}", style="dim"),
+                console=console,
+            )
+            self.task = self.bar.add_task("training", total=total, completed=done, stage="training", speed=0.0, losses="")
+
+    def __enter__(self) -> TrainingProgress:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def advance(self, stage: str, terms: Mapping[str, float], speed: float) -> None:
+        """One step is done."""
+        self.done += 1
+        for name, value in terms.items():
+            self.smooth[name] = SMOOTH * self.smooth.get(name, value) + (1 - SMOOTH) * value
+        losses = "  ".join(f"{name} {self.smooth[name]:.3f}" for name in terms)
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, stage=stage, speed=speed, losses=losses)
+        elif self.shown and (time.perf_counter() - self.said > LOG_SECONDS or self.done == self.total):
+            self.said = time.perf_counter()
+            logger.info("step %d of %d, stage %s, %.1f images/s: %s", self.done, self.total, stage, speed, losses)

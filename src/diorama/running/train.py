@@ -1,0 +1,303 @@
+"""`diorama train`: one visible loop for every method. Steps, seeds, stages, saving and stopping are all here to read."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+
+from diorama import catalog
+from diorama.config import RunConfig
+from diorama.data.base import SceneDataset
+from diorama.data.cache import CachedDataset
+from diorama.data.loader import Source, StepLoader, move, require
+from diorama.data.transforms import train_transform
+from diorama.errors import TrainingError
+from diorama.evaluation.protocols import PROTOCOLS
+from diorama.export.model_file import save_model
+from diorama.methods.base import Method, StepContext
+from diorama.running.evaluate import Evaluation, evaluate_model
+from diorama.running.progress import TrainingProgress
+from diorama.running.report import write_report
+from diorama.running.torch_predictor import torch_gather, torch_predictor
+from diorama.training.average import MovingAverage
+from diorama.training.checkpoint import load_checkpoint, save_checkpoint
+from diorama.training.descend import descend
+from diorama.training.plan import Plan
+from diorama.training.run_folder import MetricsFile, RunFolder
+from diorama.training.setup import StopSign, agreed, build_fabric, seed_step
+from diorama.types import IGNORE, Sample
+
+logger = logging.getLogger("diorama")
+
+
+class Stopped(TrainingError):
+    """SIGTERM came; everything is saved."""
+
+    exit_status = 143
+
+
+def train(config: RunConfig, resume: str | Path | None = None) -> Path:
+    """Train as `config` says, evaluate, and return the run folder.
+
+    Args:
+        config: the run; with `resume`, what `resume/config.yaml` holds.
+        resume: folder of a stopped run; training goes on where its last.ckpt stands.
+
+    Raises:
+        UserError: the data lacks what the method needs, a file is damaged, a loss is not finite, memory is short, ...
+        Stopped: SIGTERM; the run can be resumed.
+    """
+    method_class = catalog.method(config.method)
+    dataset = config.open_dataset("train")
+    torch.manual_seed(config.seed)
+    method: Method = method_class(config.model)
+    require(config.method, method.requires, dataset)
+    run = RunFolder(resume) if resume else RunFolder.create(config.out or "runs", f"{config.method}-{config.dataset}")
+    fabric = build_fabric(config.trainer, run)
+    fabric.launch()
+    if fabric.is_global_zero and not resume:
+        run.write_config(config.to_dict())
+    training = Training(config, fabric, method, dataset, run)
+    if resume:
+        training.resume()
+    try:
+        training.run()
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingError(_memory_advice(config)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "out of memory" in str(error):
+            raise TrainingError(_memory_advice(config)) from error
+        raise
+    training.finish()
+    return run.path
+
+
+class Training:
+    """One run in progress.
+
+    Args:
+        config: what to do.
+        fabric: launched.
+        method: the network with its losses, on the CPU.
+        dataset: training frames.
+        run: where results go.
+    """
+
+    def __init__(self, config: RunConfig, fabric: Fabric, method: Method, dataset: SceneDataset, run: RunFolder) -> None:
+        settings = config.trainer
+        self.config, self.fabric, self.method, self.run_folder = config, fabric, method, run
+        self.dataset = CachedDataset(dataset, config.view.size) if config.view.cache else dataset
+        keys = tuple(sorted(method.requires))
+        source = Source(self.dataset, train_transform(config.view), settings.batch_size, keys)
+        self.loader = StepLoader({"main": source}, config.seed, fabric.global_rank, fabric.world_size, settings.workers)
+        self.plan = Plan(method.stages, self.loader.steps_per_epoch())
+        self.total = min(self.plan.total, settings.steps or self.plan.total)
+        self.step = 0
+        if "semantic" in keys:
+            method.prepare({"class_counts": fabric.broadcast(count_labels(self.dataset, method.config.classes) if fabric.is_global_zero else None)})
+        if settings.channels_last:
+            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimisers = method.optimisers()
+        # everything requires grad here: DDP would never reduce a parameter that was frozen when it wrapped the module
+        self.module = fabric.setup_module(method)
+        self.module.mark_forward_method("losses")
+        self.optimisers: dict[str, Any] = {name: fabric.setup_optimizers(optimiser) for name, optimiser in optimisers.items()}
+        self.average = MovingAverage(method, settings.ema)
+        self.metrics: MetricsFile | None = None
+
+    def resume(self) -> None:
+        """Put everything back as it was at the last checkpoint."""
+        inner = {name: optimiser.optimizer for name, optimiser in self.optimisers.items()}
+        self.step, served = load_checkpoint(
+            self.run_folder.checkpoint, name=self.config.method, method=self.method, average=self.average, optimisers=inner
+        )
+        self.loader.load_state_dict(served)
+        if self.step:
+            self._freeze(self.plan.stage(min(self.step, self.total) - 1).freeze)
+
+    def run(self) -> None:
+        """All steps from where the run stands.
+
+        Raises:
+            Stopped: SIGTERM came.
+        """
+        settings = self.config.trainer
+        if self.fabric.is_global_zero:
+            self.metrics = MetricsFile(self.run_folder.metrics, self.step)
+        self.method.train()
+        started, first = time.perf_counter(), self.step
+        with StopSign() as stop, TrainingProgress(self.total, self.step, shown=self.fabric.is_global_zero) as progress:
+            batches = iter(self.loader)
+            while self.step < self.total:
+                terms = self.one_step(next(batches))
+                self.step += 1
+                speed = (self.step - first) * settings.batch_size * self.fabric.world_size / (time.perf_counter() - started)
+                progress.advance(self.plan.stage(self.step - 1).name, terms, speed)
+                if self.step % settings.log_every == 0 or self.step == self.total:
+                    self._log(terms, speed)
+                if agreed(self.fabric, stop.raised):
+                    self.save()
+                    raise Stopped(f"stopped at step {self.step} of {self.total}. Go on with `diorama train --resume {self.run_folder.path}`.")
+                if settings.checkpoint_every and self.step % settings.checkpoint_every == 0 and self.step < self.total:
+                    self.save()
+                epochs = settings.evaluate_every
+                if epochs and self.step < self.total and self.step % max(1, round(epochs * self.plan.epoch_steps)) == 0:
+                    self._log({f"val_{name}": value for name, value in self._judge().items()}, speed)
+        self.save()
+
+    def one_step(self, batch: Mapping[str, Sample]) -> dict[str, float]:
+        """Every turn of one step; the terms as numbers."""
+        settings = self.config.trainer
+        stage = self.plan.stage(self.step)
+        if self.step == 0 or self.plan.enters(self.step):
+            self._freeze(stage.freeze)
+        self.plan.apply(self.step, [optimiser.optimizer for optimiser in self.optimisers.values()])
+        seed_step(self.config.seed, self.step, self.fabric.global_rank)
+        meta = [entry for sample in batch.values() for entry in sample["meta"]]
+        on_device = {name: move(sample, self.fabric.device, settings.channels_last) for name, sample in batch.items()}
+        context = StepContext(self.step, stage, [int(entry["sample_seed"]) for entry in meta])
+        said: dict[str, float] = {}
+        for turn in self.method.turns(context):
+            terms = self.module.losses(on_device, context, turn)
+            total = descend(
+                self.fabric,
+                self.module,
+                terms,
+                self.optimisers[turn.optimiser],
+                ids=[str(entry.get("id", entry.get("index"))) for entry in meta],
+                step=self.step,
+                clip_norm=settings.clip_norm,
+                accumulate=settings.accumulate,
+            )
+            said |= {name: float(value.detach()) for name, value in terms.items()}
+            said["loss"] = said.get("loss", 0.0) + float(total)
+        if (self.step + 1) % settings.accumulate == 0:
+            self.average.update()
+        return said
+
+    def _freeze(self, prefixes: tuple[str, ...]) -> None:
+        for name, parameter in self.method.named_parameters():
+            parameter.requires_grad_(not name.startswith(prefixes) if prefixes else True)
+
+    def _log(self, values: Mapping[str, float], speed: float) -> None:
+        done = self.step - 1
+        row = {"step": done, "epoch": self.step / self.plan.epoch_steps, "stage": self.plan.stage(done).name, "rate": self.plan.rate(done)}
+        if self.metrics is not None:
+            self.metrics.append({**row, **values, "images_per_s": speed})
+        if self.fabric.loggers:
+            self.fabric.log_dict({"rate": row["rate"], **values, "images_per_s": speed}, step=done)
+
+    def save(self) -> None:
+        """Write last.ckpt."""
+        if self.fabric.is_global_zero:
+            inner = {name: optimiser.optimizer for name, optimiser in self.optimisers.items()}
+            save_checkpoint(
+                self.run_folder.checkpoint,
+                name=self.config.method,
+                method=self.method,
+                average=self.average,
+                optimisers=inner,
+                step=self.step,
+                loader=self.loader.state_dict(),
+            )
+        self.fabric.barrier()
+
+    def evaluate(self, examples: int = 0) -> Evaluation | None:
+        """The (averaged) network on the frames that are not trained on; None if the data set has none.
+
+        Every process must call; each scores its share of the frames and all hold the same result.
+        """
+        held_out = evaluation_split(self.config)
+        if held_out is None:
+            return None
+        with self.average.applied():
+            return evaluate_model(
+                torch_predictor(self.method, self.fabric.device, self.config.trainer.precision.replace("-true", "")),
+                held_out,
+                self.config.evaluation.protocol or default_protocol(held_out),
+                size=self.config.view.size,
+                batch_size=self.config.trainer.batch_size,
+                rank=self.fabric.global_rank,
+                world=self.fabric.world_size,
+                gather=torch_gather,
+                flip=self.config.evaluation.flip,
+                examples=examples,
+            )
+
+    def _judge(self) -> dict[str, float]:
+        found = self.evaluate()
+        return {name: found[name] for name in ("miou", "rmse") if name in found.values} if found else {}
+
+    def finish(self) -> None:
+        """Write the model file, evaluate it and write the report."""
+        held_out = evaluation_split(self.config)
+        if self.fabric.is_global_zero:
+            with self.average.applied():
+                save_model(
+                    self.method,
+                    self.run_folder.model,
+                    labels=self.dataset.labels,
+                    depth_cap=self.dataset.depth_cap,
+                    input_size=self.config.view.size,
+                    training={"data": self.dataset.name, "terms": self.dataset.terms, "steps": self.step, "seed": self.config.seed},
+                )
+        found = self.evaluate(examples=2)
+        if found is not None and held_out is not None and self.fabric.is_global_zero:
+            write_report(found, self.run_folder.path, model=about(self.config, self.total), run=self.run_folder.path)
+
+
+def evaluation_split(config: RunConfig) -> SceneDataset | None:
+    """The test frames, or the validation frames of a data set whose test labels are not public; None without either."""
+    splits = catalog.dataset(config.dataset).splits
+    for split in (config.evaluation.split,) if config.evaluation.split else ("test", "val"):
+        if split in splits:
+            return config.open_dataset(split)
+    return None
+
+
+def default_protocol(dataset: SceneDataset) -> str:
+    """The protocol that a data set is judged by unless another is named."""
+    classes = len(dataset.labels) if dataset.labels else None
+    for protocol in PROTOCOLS.values():
+        if protocol.dataset == dataset.name and protocol.classes in (classes, None):
+            return protocol.name
+    return "folder"
+
+
+def about(config: RunConfig, steps: int) -> dict[str, Any]:
+    """What metrics.json says of a model: enough for Delta M to refuse a baseline of another kind."""
+    settings = config.to_dict()
+    return {
+        "method": config.method,
+        "tasks": getattr(config.model, "tasks", "both"),
+        "backbone": getattr(config.model, "backbone", None),
+        "data": config.dataset,
+        "budget": f"{steps} steps of {config.trainer.batch_size * config.trainer.devices * config.trainer.nodes} at {config.view.window[0]}x{config.view.window[1]}",
+        "seed": config.seed,
+        "config": settings["model"],
+    }
+
+
+def count_labels(dataset: SceneDataset, classes: int) -> list[int]:
+    """Labelled pixels of every class over the whole training set."""
+    counts = np.zeros(256, np.int64)
+    for frame in dataset:
+        counts += np.bincount(frame["semantic"].reshape(-1), minlength=256)
+    beyond = [number for number in range(classes, IGNORE) if counts[number]]
+    if beyond:
+        raise TrainingError(f"label {beyond[0]} occurs in {dataset.name} but the model has {classes} classes. Set model.classes={max(beyond) + 1}.")
+    return [int(count) for count in counts[:classes]]
+
+
+def _memory_advice(config: RunConfig) -> str:
+    return (
+        f"out of memory at batch size {config.trainer.batch_size} and {config.view.window[0]}x{config.view.window[1]}. Three knobs: "
+        "trainer.batch_size (with trainer.accumulate for the same gradient), view.crop or view.size, trainer.precision=bf16-mixed."
+    )

@@ -1,0 +1,59 @@
+"""Moving average of the weights, the copy that is evaluated and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage:
+    """Exponential moving average of all floating tensors of a module's state.
+
+    Early averages would remember the initialisation: the decay starts at 0.1 and rises to `decay` as (1 + n) / (10 + n).
+
+    Args:
+        module: whose weights are followed.
+        decay: 0 turns the average off; `applied` then changes nothing.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module, self.decay, self.updates = module, decay, 0
+        self.state = {key: value.detach().clone() for key, value in module.state_dict().items()} if decay else {}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights as they are now."""
+        if not self.decay:
+            return
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for key, value in self.module.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.state[key].lerp_(value, 1 - decay)
+            else:
+                self.state[key].copy_(value)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The module holds the average inside the block and its own weights after it."""
+        if not self.decay:
+            yield
+            return
+        own = {key: value.detach().clone() for key, value in self.module.state_dict().items()}
+        self.module.load_state_dict(self.state)
+        try:
+            yield
+        finally:
+            self.module.load_state_dict(own)
+
+    def state_dict(self) -> dict[str, Tensor | int | dict[str, Tensor]]:
+        """What a checkpoint keeps."""
+        return {"updates": self.updates, "state": self.state}
+
+    def load_state_dict(self, saved: dict[str, object]) -> None:
+        """Take up a saved average."""
+        self.updates = int(saved["updates"])  # type: ignore[call-overload]
+        self.state = dict(saved["state"])  # type: ignore[call-overload]

@@ -1,0 +1,66 @@
+"""Everything a stopped run needs to go on as if it had not stopped; tensors and JSON types only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from diorama.errors import ModelError
+from diorama.methods.base import Method
+from diorama.training.average import MovingAverage
+
+FORMAT = 1
+
+
+def save_checkpoint(
+    path: Path, *, name: str, method: Method, average: MovingAverage, optimisers: Mapping[str, Optimizer], step: int, loader: Mapping[str, Any]
+) -> None:
+    """Write the state after `step` steps; the old file stays until the new one is whole."""
+    state = {
+        "format": FORMAT,
+        "method": name,
+        "step": step,
+        "model": method.state_dict(),
+        "average": average.state_dict(),
+        "optimisers": {key: optimiser.state_dict() for key, optimiser in optimisers.items()},
+        "gradients": {key: value.grad for key, value in method.named_parameters() if value.grad is not None},
+        "loader": dict(loader),
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path, *, name: str, method: Method, average: MovingAverage, optimisers: Mapping[str, Optimizer]) -> tuple[int, dict[str, Any]]:
+    """Steps done and the loader's state, after the rest was put back in place.
+
+    Raises:
+        ModelError: missing, damaged, of another method, or of another network.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no checkpoint. Pass the run folder of a run that has saved last.ckpt.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found, version = state["method"], state["format"]
+    except Exception as error:  # torch's unpickling errors differ between versions; all mean the same to a user
+        raise ModelError(f"{path}: not a readable checkpoint ({type(error).__name__}). Resume from another run or start anew.") from error
+    if version > FORMAT:
+        raise ModelError(f"{path}: written by a newer diorama (format {version}, this one reads {FORMAT}). Update diorama.")
+    if found != name:
+        raise ModelError(f"{path}: a checkpoint of '{found}', not of '{name}'. Set model.name={found} or resume another run.")
+    try:
+        method.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        for key, optimiser in optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][key])
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise ModelError(f"{path}: saved from another configuration of '{name}'. Resume with the config.yaml beside it.") from error
+    parameters = dict(method.named_parameters())
+    for key, gradient in state["gradients"].items():
+        parameters[key].grad = gradient.to(parameters[key].device)
+    return int(state["step"]), dict(state["loader"])

@@ -1,0 +1,54 @@
+"""One update: backward, non-finite check with the ids of the batch, clip, step. The only place that moves weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from diorama.errors import TrainingError
+
+
+def descend(
+    fabric: Fabric,
+    module: nn.Module,
+    terms: Mapping[str, Tensor],
+    optimiser: Any,
+    *,
+    ids: Sequence[str],
+    step: int,
+    clip_norm: float = 0.0,
+    accumulate: int = 1,
+) -> Tensor:
+    """The sum of `terms` after its gradient has moved the weights of `optimiser`.
+
+    Gradients of `accumulate` steps are averaged before one update; clipping acts on the average.
+
+    Args:
+        ids: frames of the batch, named if the loss is not finite.
+        clip_norm: largest gradient norm, 0 = no clipping.
+
+    Raises:
+        TrainingError: a term is not finite, or nothing was labelled and so nothing can be learnt.
+    """
+    if not terms:
+        raise TrainingError(f"step {step}: the method returned no loss for frames {', '.join(ids)}. Check which losses the stage names.")
+    broken = [f"{name} = {float(value)}" for name, value in terms.items() if not bool(torch.isfinite(value.detach()).all())]
+    if broken:
+        raise TrainingError(
+            f"step {step}: {', '.join(broken)} on frames {', '.join(ids)}. Look at these frames (`diorama data check`), "
+            "lower the rate (model.stage_rates) or set trainer.clip_norm."
+        )
+    loss = torch.stack([value.float() for value in terms.values()]).sum()
+    update = (step + 1) % accumulate == 0
+    with fabric.no_backward_sync(module, enabled=not update):
+        fabric.backward(loss / accumulate)
+    if update:
+        if clip_norm:
+            fabric.clip_gradients(module, optimiser, max_norm=clip_norm, error_if_nonfinite=False)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return loss.detach()

@@ -1,0 +1,121 @@
+"""Machine side of a run: Fabric, seeds, threads, the sign to stop."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.loggers import Logger
+from lightning.fabric.strategies import DDPStrategy
+
+from diorama.errors import ConfigError
+from diorama.training.run_folder import RunFolder
+from diorama.training.settings import Trainer
+
+
+def build_fabric(settings: Trainer, run: RunFolder | None = None) -> Fabric:
+    """Fabric for these settings: DDP as soon as there is more than one process.
+
+    `find_unused_parameters` is on because stages leave parts unused (the queries of stage 1, say).
+
+    Raises:
+        ConfigError: the accelerator is not there, or a logger's package is missing.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    processes = settings.devices * settings.nodes
+    cpu = settings.accelerator == "cpu" or (settings.accelerator == "auto" and not torch.cuda.is_available())
+    strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo" if cpu else None) if processes > 1 else "auto"
+    try:
+        return Fabric(
+            accelerator="cpu" if cpu else settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=strategy,
+            precision=settings.precision,
+            loggers=build_loggers(settings, run) if run else None,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"cannot start on '{settings.accelerator}' with {settings.devices} devices ({error}). See `diorama doctor`.") from error
+
+
+def build_loggers(settings: Trainer, run: RunFolder) -> list[Logger]:
+    """The trackers asked for beside metrics.csv.
+
+    Raises:
+        ConfigError: an unknown name, or its package is not installed.
+    """
+    made: list[Logger] = []
+    for name in settings.loggers:
+        try:
+            if name == "csv":
+                continue
+            if name == "tensorboard":
+                from lightning.fabric.loggers import TensorBoardLogger
+
+                made.append(TensorBoardLogger(run.path, name="", version="tensorboard"))
+            elif name == "wandb":
+                from lightning.pytorch.loggers import WandbLogger
+
+                made.append(WandbLogger(name=run.path.name, save_dir=run.path))
+            elif name == "mlflow":
+                from lightning.pytorch.loggers import MLFlowLogger
+
+                made.append(MLFlowLogger(run_name=run.path.name, save_dir=str(run.path / "mlruns")))
+            else:
+                raise ConfigError(f"unknown logger '{name}'. Known: csv, tensorboard, wandb, mlflow.")
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"trainer.loggers has '{name}' but its package is missing ({error}). Install it or leave it out.") from error
+    return made
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Set torch, random and numpy from (seed, step, rank): a step's randomness does not depend on the steps before it."""
+    value = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+    torch.manual_seed(value)
+    random.seed(value)
+    np.random.seed(value)
+
+
+class StopSign:
+    """SIGTERM asks the loop to save and leave with exit status 143 (Lightning alone would exit with 0).
+
+    Use as a context; `raised` says whether the signal has come.
+    """
+
+    def __init__(self) -> None:
+        self.raised = False
+        self._before: Any = None
+
+    def __enter__(self) -> StopSign:
+        try:
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        except ValueError:  # not the main thread: whoever owns it decides
+            self._before = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.raised = True
+
+
+def agreed(fabric: Fabric, raised: bool) -> bool:
+    """Whether any process has been asked to stop: all must leave at the same step."""
+    if fabric.world_size == 1:
+        return raised
+    flag: Any = fabric.all_reduce(torch.tensor(float(raised)), reduce_op="sum")
+    return bool(flag.item() > 0)
+
+
+def launched_by_other() -> bool:
+    """Whether this process was started by another of the same run."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
