@@ -26,8 +26,9 @@ from diorama.types import IGNORE
 EPSILON = 1e-6
 """Added to the sum of a row of attention before dividing by it."""
 
-_ROWS = 64
-_CUDA_TILE = 1 << 25
+# Two tiles stay in a processor's cache; a GPU wants much work per launch.
+_TILE = 256, 1024
+_TILE_GPU = 4096, 8192
 _LABELS = 256
 _GROUP = 64
 
@@ -71,39 +72,55 @@ def _image(q: Tensor, k: Tensor, v: Tensor, labels: Tensor | None) -> _Image:
     return _Image(q, k, v, front, order)
 
 
-def _tiles(count: int, labelled: int, device: torch.device) -> Iterator[tuple[slice, int]]:
-    """Slices of query rows, and how many keys of each count for the loss: all labelled ones or none."""
-    # Small tiles stay in the processor's cache; a GPU wants enough work per launch.
-    step = _ROWS if device.type == "cpu" else max(_ROWS, _CUDA_TILE // max(count, 1))
-    for start, stop, pairs in ((0, labelled, labelled), (labelled, count, 0)):
-        for row in range(start, stop, step):
-            yield slice(row, min(row + step, stop)), pairs
+class _Tile(NamedTuple):
+    """A rectangle of the map."""
+
+    rows: slice
+    keys: slice
+    pairs: int  # how many of its keys, from the left, count for the loss
+
+
+def _blocks(count: int, front: int, step: int) -> list[slice]:
+    """`count` positions cut into slices of at most `step`, none of them across `front`."""
+    ends = ((0, front), (front, count))
+    return [slice(first, min(first + step, stop)) for start, stop in ends for first in range(start, stop, step)]
+
+
+def _tiles(count: int, labelled: int, device: torch.device) -> Iterator[_Tile]:
+    """Rectangles that cover the map: rows outside, keys inside, none across the border of the labelled positions."""
+    height, width = _TILE if device.type == "cpu" else _TILE_GPU
+    keys = _blocks(count, labelled, width)
+    for rows in _blocks(count, labelled, height):
+        for columns in keys:
+            counts = rows.start < labelled and columns.start < labelled
+            yield _Tile(rows, columns, columns.stop - columns.start if counts else 0)
 
 
 class _Buffers:
-    """Room for three tiles, taken once per image and not once per operation and tile."""
+    """Room for tiles, taken once per image and not once per operation and tile."""
 
-    def __init__(self, image: _Image) -> None:
+    def __init__(self, image: _Image, number: int) -> None:
+        height, width = _TILE if image.q.device.type == "cpu" else _TILE_GPU
         count = len(image.q)
-        rows = max((tile.stop - tile.start for tile, _ in _tiles(count, len(image.labels), image.q.device)), default=0)
-        self._room = image.q.new_empty(3, rows, count)
+        self._room = image.q.new_empty(number, min(height, count) * min(width, count))
 
-    def __call__(self, tile: slice) -> tuple[Tensor, Tensor, Tensor]:
-        first, second, third = self._room[:, : tile.stop - tile.start]
-        return first, second, third
+    def __call__(self, tile: _Tile) -> list[Tensor]:
+        height, width = tile.rows.stop - tile.rows.start, tile.keys.stop - tile.keys.start
+        return [room[: height * width].view(height, width) for room in self._room]
 
 
-def _softplus_sum(z: Tensor, s: Tensor, room: Tensor) -> Tensor:
-    """The sum of softplus(z) in float64, from z and s = sigmoid(z).
+def _softplus_sum(z: Tensor, s: Tensor) -> Tensor:
+    """The sum of softplus(z) in float64, from z and s = sigmoid(z); overwrites z.
 
-    softplus(z) = max(z, 0) - log max(s, 1 - s). The second argument lies in 0.5..1, so 64 of them can be multiplied before
-    one logarithm is taken: a third of the time of softplus itself.
+    softplus(z) = max(z, 0) - log max(s, 1 - s). The argument of the logarithm lies in 0.5..1, so 64 of them are multiplied
+    before one is taken: a third of the time of softplus itself.
     """
-    total = torch.clamp_min(z, 0, out=room).sum(1).sum(dtype=torch.float64)
-    nearer = torch.maximum(torch.sub(s.new_ones(()), s, out=room), s, out=room)
-    for block in torch.split(nearer, _GROUP):
-        total -= block.prod(0).log_().sum(dtype=torch.float64)
-    return total
+    total = z.clamp_min_(0).sum(1).sum(dtype=torch.float64)
+    torch.sub(s.new_ones(()), s, out=z)
+    torch.maximum(z, s, out=z)
+    whole = z.shape[1] // _GROUP * _GROUP
+    total -= z[:, :whole].unflatten(1, (whole // _GROUP, _GROUP)).prod(-1).log_().sum(dtype=torch.float64)
+    return total - z[:, whole:].prod(-1).log_().sum(dtype=torch.float64)
 
 
 def _class_part(image: _Image) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,20 +135,21 @@ def _class_part(image: _Image) -> tuple[Tensor, Tensor, Tensor]:
 
 def _loss_with_gradients(image: _Image) -> tuple[Tensor, Tensor, Tensor]:
     """The summed cross entropy of one image, float64, and its gradients for q and k `(N, d)`, in one pass."""
-    n = len(image.labels)
+    n, (count, width) = len(image.labels), image.q.shape
     same, keys, queries = _class_part(image)
     total = -same
-    dq, dk = torch.zeros_like(image.q), torch.zeros_like(image.k.t())
-    buffers = _Buffers(image)
-    for tile, pairs in _tiles(n, n, image.q.device):
-        z, s, room = (buffer[:, :pairs] for buffer in buffers(tile))
-        q, k = image.q[tile], image.k[:pairs]
+    # Gradients of keys are summed as (d, N): the product with the tile then needs no transposed copy of it.
+    dq, dk = torch.zeros_like(image.q), image.k.new_zeros(width, count)
+    buffers = _Buffers(image, 2)
+    for tile in _tiles(n, n, image.q.device):
+        z, s = buffers(tile)
+        q, k = image.q[tile.rows], image.k[tile.keys]
         torch.sigmoid(torch.mm(q, k.t(), out=z), out=s)
-        total += _softplus_sum(z, s, room)
-        torch.mm(s, k, out=dq[tile])
-        dk[:, :pairs].addmm_(q.t(), s)
+        total += _softplus_sum(z, s)
+        dq[tile.rows].addmm_(s, k)
+        dk[:, tile.keys].addmm_(q.t(), s)
+    dk = dk.t()
     dq[:n] -= keys
-    dk = dk.t().contiguous()
     dk[:n] -= queries
     return total, dq, dk
 
@@ -139,45 +157,45 @@ def _loss_with_gradients(image: _Image) -> tuple[Tensor, Tensor, Tensor]:
 def _forward(image: _Image, normalise: str) -> tuple[Tensor, Tensor, Tensor]:
     """Attended values `(N, dv)`, what each row was divided by `(N, 1)`, the summed cross entropy in float64; of one image."""
     count = len(image.q)
-    divisor = image.q.new_full((count, 1), float(count) if normalise == "n" else 1.0)
-    attended = torch.empty_like(image.v)
+    divisor = image.q.new_full((count, 1), {"row": EPSILON, "n": float(count)}.get(normalise, 1.0))
+    attended = torch.zeros_like(image.v)
     total = -_class_part(image)[0]
-    buffers = _Buffers(image)
-    for tile, pairs in _tiles(count, len(image.labels), image.q.device):
-        z, s, room = buffers(tile)
-        torch.sigmoid(torch.mm(image.q[tile], image.k.t(), out=z), out=s)
-        if pairs:
-            total += _softplus_sum(z[:, :pairs], s[:, :pairs], room[:, :pairs])
+    buffers = _Buffers(image, 2)
+    for tile in _tiles(count, len(image.labels), image.q.device):
+        z, s = buffers(tile)
+        torch.sigmoid(torch.mm(image.q[tile.rows], image.k[tile.keys].t(), out=z), out=s)
+        if tile.pairs:
+            total += _softplus_sum(z, s)
         if normalise == "row":
-            divisor[tile] = s.sum(1, keepdim=True) + EPSILON
-        torch.mm(s, image.v, out=attended[tile])
+            divisor[tile.rows] += s.sum(1, keepdim=True)
+        attended[tile.rows].addmm_(s, image.v[tile.keys])
     return attended / divisor, divisor, total
 
 
-def _backward(image: _Image, attended: Tensor, divisor: Tensor, outer: Tensor, scale: Tensor, row: bool) -> tuple[Tensor, ...]:
+def _backward(image: _Image, attended: Tensor, divisor: Tensor, outer: Tensor, scale: Tensor, row: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients for q, k, v of one image.
 
     With g_i = dL/dY_i / r_i the gradient at the map is dL/dz_ij = s (1 - s) (g_i . v_j - g_i . y_i), the last term only where
     rows are divided by their own sum r_i; a pair that counts for the loss adds scale * (s - A_ij).
     """
-    n = len(image.labels)
+    n, (count, width) = len(image.labels), image.q.shape
     grad = outer / divisor
     shift = -(grad * attended).sum(1, keepdim=True) if row else torch.zeros_like(divisor)
-    dq, dk, dv = torch.zeros_like(image.q), torch.zeros_like(image.k.t()), torch.zeros_like(image.v.t())
-    buffers = _Buffers(image)
-    for tile, pairs in _tiles(len(image.q), n, image.q.device):
-        z, s, room = buffers(tile)
-        q = image.q[tile]
-        torch.sigmoid(torch.mm(q, image.k.t(), out=z), out=s)
-        dv.addmm_(grad[tile].t(), s)
-        dz = torch.addmm(shift[tile], grad[tile], image.v.t(), out=room)
+    dq, dk, dv = torch.zeros_like(image.q), image.k.new_zeros(width, count), image.v.new_zeros(image.v.shape[1], count)
+    buffers = _Buffers(image, 2)
+    for tile in _tiles(count, n, image.q.device):
+        z, s = buffers(tile)
+        q, k, g = image.q[tile.rows], image.k[tile.keys], grad[tile.rows]
+        torch.sigmoid(torch.mm(q, k.t(), out=z), out=s)
+        dv[:, tile.keys].addmm_(g.t(), s)
+        dz = torch.addmm(shift[tile.rows], g, image.v[tile.keys].t(), out=z)
         dz.addcmul_(s, dz, value=-1)
-        if pairs:
-            dz[:, :pairs] += scale
+        if tile.pairs:
+            dz += scale
         dz *= s
-        torch.mm(dz, image.k, out=dq[tile])
-        dk.addmm_(q.t(), dz)
-    dk = dk.t().contiguous()
+        dq[tile.rows].addmm_(dz, k)
+        dk[:, tile.keys].addmm_(q.t(), dz)
+    dk = dk.t()
     _, keys, queries = _class_part(image)
     dq[:n] -= scale * keys
     dk[:n] -= scale * queries
@@ -258,6 +276,6 @@ class SupervisedAttention(torch.autograd.Function):
             for b in range(len(q)):
                 image = _image(q[b], k[b], v[b], None if labels is None else labels[b])
                 rows, divisors, slopes = (image.take(rows[b]) for rows in (attended, divisor, outer))
-                for grad, rows in zip(grads, _backward(image, rows, divisors, slopes, scale, ctx.row), strict=True):
-                    image.put(grad[b], rows)
+                for grad, found in zip(grads, _backward(image, rows, divisors, slopes, scale, ctx.row), strict=True):
+                    image.put(grad[b], found)
         return *grads, None, None
