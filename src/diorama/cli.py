@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _fail(str(error), error.exit_status)
+    except SystemExit as leaving:  # --help of a parser, or SIGTERM
+        return leaving.code if isinstance(leaving.code, int) else 0
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C.", 130)
     except BrokenPipeError:  # `diorama methods | head`: nobody reads on

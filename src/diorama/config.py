@@ -37,10 +37,12 @@ class Evaluation:
 
     Args:
         protocol: name from `diorama evaluate --list-protocols`; None takes the first one of the data set.
+        split: what is evaluated; None: test, or val of a data set whose test labels are not public.
         flip: average with the prediction on the mirrored image; named in the protocol.
     """
 
     protocol: str | None = None
+    split: str | None = None
     flip: bool = False
 
 
@@ -191,7 +193,7 @@ def fields_help(section: str, name: str) -> str:
     return str(parser.format_help())
 
 
-def reworded(message: str, known: Iterable[str]) -> str:
+def reworded(message: str, known: Iterable[str], command: str = "diorama train") -> str:
     """jsonargparse's `message` as one line that ends with what to do.
 
     An unknown key comes in three wordings: as a flag, inside a section of a file, at the top of a file.
@@ -210,7 +212,7 @@ def reworded(message: str, known: Iterable[str]) -> str:
     if found := re.search(r'Parser key "([^"]+)": Expected an? (.+)\. Got value: (.*)', message):
         expected = re.sub(r"<class '([^']+)'>|typing\.", lambda kind: kind[1] or "", found[2])
         return f"{found[1]} is {found[3]!r}, expected {expected}. Correct it in the YAML file or with --{found[1]} VALUE."
-    return f"{message.rstrip('.')}. See `diorama train --help`."
+    return f"{message.rstrip('.')}. See `{command} --help`."
 
 
 def _unknown_key(key: str, known: Sequence[str]) -> str:

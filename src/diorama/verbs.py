@@ -2,61 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 from diorama import catalog
-from diorama.errors import ConfigError
-
-
-class VerbParser(argparse.ArgumentParser):
-    """argparse that raises `ConfigError` with the nearest flag instead of leaving the process.
-
-    Args:
-        verb: as typed, e.g. "data check".
-        summary: what `--help` says first.
-        example: a whole command, shown last.
-    """
-
-    def __init__(self, verb: str, summary: str, example: str = "") -> None:
-        self.flags: list[str] = []
-        super().__init__(
-            prog=f"diorama {verb}",
-            description=summary,
-            epilog=f"example: {example}" if example else None,
-            allow_abbrev=False,
-            exit_on_error=False,
-        )
-
-    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        """As argparse has it; remembers the flags for suggestions."""
-        self.flags += [name for name in names if name.startswith("--")]
-        return super().add_argument(*names, **settings)
-
-    def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """The arguments in `words`.
-
-        Raises:
-            ConfigError: an unknown flag, a missing or a wrong value.
-        """
-        try:
-            found, left = self.parse_known_args(list(words))
-        except argparse.ArgumentError as error:
-            self.error(str(error))
-        if left:
-            flag = left[0].partition("=")[0]
-            close = difflib.get_close_matches(flag, self.flags, n=1) if flag.startswith("-") else []
-            hint = f"did you mean '{close[0]}'?" if close else f"See `{self.prog} --help`."
-            raise ConfigError(f"unknown {'flag' if flag.startswith('-') else 'argument'} '{flag}': {hint}")
-        return found
-
-    def error(self, message: str) -> NoReturn:
-        """Say what argparse found wrong, as a `ConfigError`."""
-        raise ConfigError(f"{message.rstrip('.')}. See `{self.prog} --help`.")
+from diorama.errors import ConfigError, suggest
+from diorama.flags import VerbParser, run_config, take
 
 
 def train(words: Sequence[str]) -> int:
@@ -65,15 +17,15 @@ def train(words: Sequence[str]) -> int:
 
     words = list(words)
     for section in config.CHOICES:
-        if (name := _take(words, f"--{section}.help")) is not None:
+        if (name := take(words, f"--{section}.help")) is not None:
             print(config.fields_help(section, name))
             return 0
     if "--help" in words or "-h" in words:
         print(config.overview())
         return 0
     shown = "--print_config" in words
-    resume = _take(words, "--resume")
-    settings = recipes.read_yaml(_run_config(Path(resume))) if resume is not None else None
+    resume = take(words, "--resume")
+    settings = recipes.read_yaml(run_config(Path(resume))) if resume is not None else None
     run = config.read_config([word for word in words if word != "--print_config"], settings)
     if shown:
         print(run.to_yaml(), end="")
@@ -81,7 +33,7 @@ def train(words: Sequence[str]) -> int:
     run.open_dataset("train")  # says what is missing before torch is imported
     from diorama.running.train import train as start
 
-    start(run, None if resume is None else Path(resume))
+    print(start(run, None if resume is None else Path(resume)))
     return 0
 
 
@@ -112,6 +64,47 @@ def predict(words: Sequence[str]) -> int:
     for path, reason in summary.failed:
         print(f"skipped {reason if str(path) in reason else f'{path}: {reason}'}", file=sys.stderr)
     return summary.exit_status
+
+
+def evaluate(words: Sequence[str]) -> int:
+    """Measure a model on a data set, or list the protocols."""
+    from diorama.evaluation.protocols import list_protocols
+
+    if "--list-protocols" in words:
+        print("\n".join(f"{name}: {rules}" for name, rules in list_protocols().items()))
+        return 0
+    from diorama.evaluate_verb import evaluate_model_file
+
+    return evaluate_model_file(words)
+
+
+def export(words: Sequence[str]) -> int:
+    """Write a model as ONNX, compared with torch before it is kept."""
+    parser = VerbParser("export", "Write a model as ONNX, compared with torch before it is kept.", "diorama export runs/ci_net-nyuv2-1")
+    parser.add_argument("source", type=Path, help="a .safetensors model file, or the run or model folder that holds one")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the .onnx file; default: model.onnx beside the source")
+    parser.add_argument("--half", action="store_true", help="store weights as fp16: half the size, computed in fp32")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    options = vars(parser.read(words))
+    if not options["source"].exists():
+        raise ConfigError(f"{options['source']}: no such file or folder. Give a run folder or a .safetensors file.")
+    from diorama.export.export import export as start
+
+    report = start(**options)
+    print(f"{report.path}: {report.megabytes:.1f} MB, {report.weights}; largest difference to torch: {report.parity}")
+    return 0
+
+
+def data(words: Sequence[str]) -> int:
+    """List, check, plot or make data sets."""
+    from diorama import data_verbs
+
+    if not words or words[0] in ("-h", "--help"):
+        print(data_verbs.OVERVIEW)
+        return 0
+    if words[0] not in data_verbs.VERBS:
+        raise ConfigError(f"unknown verb 'data {words[0]}': {suggest(words[0], data_verbs.VERBS)} See `diorama data --help`.")
+    return data_verbs.VERBS[words[0]](words[1:])
 
 
 def methods(words: Sequence[str]) -> int:
@@ -147,33 +140,3 @@ def doctor(words: Sequence[str]) -> int:
     from diorama.doctor import doctor as start
 
     return start(folder)
-
-
-def _take(words: list[str], flag: str) -> str | None:
-    """Remove `flag VALUE` or `flag=VALUE` from `words`; the value, None if it is not there.
-
-    Raises:
-        ConfigError: the flag has no value.
-    """
-    for position, word in enumerate(words):
-        key, equals, value = word.partition("=")
-        if key != flag:
-            continue
-        if not equals and position + 1 == len(words):
-            raise ConfigError(f"{flag} has no value. Write {flag} VALUE.")
-        found = value if equals else words[position + 1]
-        del words[position : position + (1 if equals else 2)]
-        return found
-    return None
-
-
-def _run_config(folder: Path) -> Path:
-    """config.yaml of a run folder.
-
-    Raises:
-        ConfigError: there is no such folder, or it is none of a run.
-    """
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(f"{folder}: holds no config.yaml. Give --resume the folder of a run, e.g. runs/ci_net-nyuv2-1.")
-    return path

@@ -1,0 +1,78 @@
+"""`diorama evaluate`: words -> model, data set and protocol; what a run folder knows need not be said again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from diorama import catalog, recipes
+from diorama.errors import ConfigError
+from diorama.evaluation.protocols import PROTOCOLS, by_name
+from diorama.flags import dataset_arguments, take
+
+SUMMARY = """Measure a model on a data set under a named protocol; writes metrics.json, CSV files and report.html.
+
+MODEL comes first: a shipped model (see `diorama methods`), a run folder or a model file. The data set is named with --data NAME, its
+arguments with --data.root DIR and so on; of a run folder neither they nor the protocol need be said again."""
+
+
+def evaluate_model_file(words: Sequence[str]) -> int:
+    """Evaluate as `words` say and print the numbers."""
+    rest = list(words)
+    model = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    stored = _run_settings(Path(model)) if model is not None else {}
+    named = take(rest, "--data")
+    name = named or stored.get("data", {}).get("name")
+    given = {} if named else {key: value for key, value in stored.get("data", {}).items() if key != "name"}
+    if not {"-h", "--help"} & set(rest):
+        if model is None:
+            raise ConfigError("which model? Name it first: diorama evaluate ci_net-nyuv2 --data nyuv2 --data.root DIR.")
+        if name is None:
+            raise ConfigError(f"on which data? Add --data NAME ({', '.join(catalog.names('datasets'))}).")
+    settings, own = dataset_arguments("evaluate MODEL", SUMMARY, rest, _add, name, given)
+    protocol = own["protocol"] or stored.get("evaluation", {}).get("protocol")
+    rules = by_name(protocol) if protocol else next((rule for rule in PROTOCOLS.values() if rule.dataset == name), None)
+    split = own["split"] or (rules.split if rules else "test")
+    dataset = catalog.dataset(name)(split=split, **settings)
+    from diorama.running.evaluate_file import evaluate
+
+    out = Path(own["out"]).expanduser() if own["out"] else _default_out(str(model))
+    found = evaluate(
+        str(model), dataset, protocol, out=out, flip=own["flip"], size=own["size"], batch_size=own["batch_size"],
+        baselines=own["baselines"], backend=own["backend"], device=own["device"],
+    )  # fmt: skip
+    for measured in found.values.values():
+        print(f"{measured.name:<20} {measured.value:.4f} {measured.unit}".rstrip())
+    print(f"protocol {found.protocol.name}: {found.protocol.sentence()}")
+    print(out / "report.html")
+    return 0
+
+
+def _add(parser: ArgumentParser) -> None:
+    parser.add_argument("--protocol", type=str | None, metavar="NAME", help="rules of the numbers; default: first of the data set")
+    parser.add_argument("--list-protocols", action="store_true", help="print every protocol and stop")
+    parser.add_argument("--split", type=str | None, help="default: that of the protocol")
+    parser.add_argument("--flip", type=bool, default=False, help="average with the prediction on the mirrored image")
+    parser.add_argument("--size", type=tuple[int, int] | None, metavar="[H,W]", help="that the network sees; default: as trained")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--baselines", type=list[str], default=[], metavar="[DIR,...]", help="single-task evaluations, for Delta M")
+    parser.add_argument("--out", type=str | None, metavar="DIR", help="default: evaluation/ in the run folder, else runs/evaluate-MODEL")
+    parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
+    parser.add_argument("--backend", type=str, default="auto", help="auto, onnx or torch")
+
+
+def _run_settings(model: Path) -> dict[str, Any]:
+    """The configuration of the run that wrote `model`; empty if it lies in no run folder."""
+    folder = model if model.is_dir() else model.parent
+    path = folder / "config.yaml"
+    return recipes.read_yaml(path) if path.is_file() and model.exists() else {}
+
+
+def _default_out(model: str) -> Path:
+    path = Path(model)
+    if path.exists():
+        return (path if path.is_dir() else path.parent) / "evaluation"
+    return Path("runs") / f"evaluate-{model}"

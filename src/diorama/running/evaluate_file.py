@@ -1,0 +1,84 @@
+"""A model and a data set -> an evaluation under a named protocol, with its report on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diorama.data.base import SceneDataset
+from diorama.errors import ProtocolError
+from diorama.evaluation.protocols import PROTOCOLS, Protocol, by_name
+from diorama.prediction.predictor import Predictor, load
+from diorama.running.evaluate import Evaluation, evaluate_model
+from diorama.running.report import write_report
+
+
+def evaluate(
+    model: str | Path | Predictor,
+    dataset: SceneDataset,
+    protocol: str | Protocol | None = None,
+    *,
+    out: str | Path | None = None,
+    flip: bool = False,
+    size: tuple[int, int] | None = None,
+    batch_size: int = 8,
+    baselines: Sequence[str | Path] = (),
+    examples: int = 2,
+    backend: str = "auto",
+    device: str = "cpu",
+    progress: bool = True,
+) -> Evaluation:
+    """Measure `model` on every frame of `dataset`; with `out` also metrics.json, CSV files and report.html there.
+
+    Args:
+        model: a shipped name, a run or model folder, a model file, or a loaded `Predictor`.
+        dataset: an opened data set.
+        protocol: or its name; None takes the first one of the data set with its number of classes.
+        out: folder for the report.
+        flip: average with the prediction on the mirrored image; shows in the protocol's name.
+        size: (height, width) [px] that the network sees; None: what it was trained at, else the image's own.
+        batch_size: images per call of the network.
+        baselines: metrics.json files (or their folders) of single-task runs, for Delta M.
+        examples: best, median and worst frames of the report, per task.
+        backend: see `diorama.load`.
+        device: see `diorama.load`.
+        progress: draw a progress bar.
+
+    Raises:
+        ProtocolError: no such protocol, or it does not fit the data or the baselines.
+        ModelError: the model cannot be loaded.
+        DataError: there is nothing to score against.
+    """
+    predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device)  # type: ignore[arg-type]
+    rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
+    if flip:
+        rules = rules.vary(flip=True)
+    trained = predictor.config["input"].get("size")
+    seen = size or ((int(trained[0]), int(trained[1])) if trained else None)
+    found = evaluate_model(
+        predictor.batch, dataset, rules, size=seen, batch_size=batch_size, progress=progress, examples=examples if out is not None else 0
+    )
+    if out is not None:
+        write_report(found, out, model=model_facts(predictor), baselines=baselines, run=Path(out).parent)
+    return found
+
+
+def default_protocol(dataset: SceneDataset) -> Protocol:
+    """The first protocol of this data set with its number of classes; `folder`, which takes any, if there is none."""
+    classes = len(dataset.labels) if dataset.labels is not None else None
+    own = (protocol for protocol in PROTOCOLS.values() if protocol.dataset == dataset.name and protocol.classes in (classes, None))
+    return next(own, PROTOCOLS["folder"])
+
+
+def model_facts(predictor: Predictor) -> dict[str, Any]:
+    """What the report says of a model, and what Delta M compares: name, method, backbone, training data and budget."""
+    config = predictor.config
+    training = config["training"]
+    return {
+        "name": predictor.name,
+        "method": config["method"],
+        "backbone": config["init"].get("backbone"),
+        "backend": predictor.backend,
+        **{key: training[key] for key in ("data", "budget", "seed") if key in training},
+    }
