@@ -34,7 +34,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".p
 DEPTH_SUFFIXES = (".png", ".npy", ".pfm", ".h5", ".hdf5", ".tif", ".tiff", ".pgm")
 
 # Pillow also knows formats that start programs (EPS) or are never photos: they stay closed.
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "PPM")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, OverflowError)
 _UINT16_MAX = 65535
 
