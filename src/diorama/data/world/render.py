@@ -1,0 +1,179 @@
+"""One view of a scene: exact depth and labels of the pixel centres' rays, and an RGB image with smooth edges and sensor noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diorama.data.world.caster import Camera, camera_grid, cast
+from diorama.data.world.light import Light
+from diorama.data.world.materials import KINDS, Palette, Texels, palette
+from diorama.data.world.primitives import Scene
+
+F32 = NDArray[np.float32]
+
+_BINS = 8192
+_BRIGHTEST = 4.0
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """What a camera does to light."""
+
+    exposure: float = 1.0
+    white: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    contrast: float = 1.0
+    saturation: float = 1.0
+    noise: float = 1.5
+    """Standard deviation of the noise [grey levels of 255]."""
+    blur: float = 0.4
+    """Standard deviation of the lens blur [px]."""
+    vignette: float = 0.15
+
+
+@dataclass
+class View:
+    """What a camera sees: `image` (H, W, 3) RGB, `depth` (H, W) metres (0 = sky), `semantic` (H, W) train ids."""
+
+    image: NDArray[np.uint8]
+    depth: F32
+    semantic: NDArray[np.uint8]
+    gain: float = 1.0
+    """Exposure that was chosen, for the other view of a pair."""
+
+
+def render(scene: Scene, camera: Camera, light: Light, sensor: Sensor, random: np.random.Generator, background: int, gain: float | None = None) -> View:
+    """The view of `camera`; `background` is the label where a ray meets nothing, `gain` None lets the camera choose its exposure."""
+    hits = cast(scene, camera_grid(camera, double=True))
+    near, surface = hits.nearness[1::2, 1::2], hits.surface[1::2, 1::2]
+    label = np.append(scene.label, np.uint8(background))
+    semantic = label[surface]
+    depth = np.where(near > 0, 1 / np.maximum(near, np.float32(1e-6)), 0).astype(np.float32)
+    wide, low = cv2.dilate(hits.surface, np.ones((3, 3), np.uint8)), cv2.erode(hits.surface, np.ones((3, 3), np.uint8))
+    edge = (wide != low)[1::2, 1::2]
+    needed = np.zeros(hits.surface.shape, bool)
+    needed[1::2, 1::2] = True
+    for dy in (0, 2):
+        for dx in (0, 2):
+            needed[dy : dy + 2 * camera.height : 2, dx : dx + 2 * camera.width : 2] |= edge
+    rows, columns = np.nonzero(needed)
+    number = np.zeros(needed.shape, np.int32)
+    number[rows, columns] = np.arange(len(rows))
+    colour = shade(scene, camera, light, (columns * np.float32(0.5) - np.float32(0.5)), (rows * np.float32(0.5) - np.float32(0.5)),
+                   hits.nearness[rows, columns], hits.surface[rows, columns])  # fmt: skip
+    # Bright light would otherwise eat the smoothing of edges: samples are mixed as a sensor clips them.
+    np.minimum(colour, np.float32(_BRIGHTEST / 2), out=colour)
+    picture = colour[:, number[1::2, 1::2].ravel()]
+    at = np.flatnonzero(edge)
+    y, x = np.divmod(at, camera.width)
+    corners = sum(colour[:, number[2 * y + dy, 2 * x + dx]] for dy in (0, 2) for dx in (0, 2))
+    picture[:, at] = 0.4 * picture[:, at] + np.float32(0.15) * corners
+    gain = meter(picture) if gain is None else gain
+    image = develop(picture.reshape(3, camera.height, camera.width) * np.float32(gain), sensor, random)
+    return View(image, depth, semantic, gain)
+
+
+def meter(picture: F32) -> float:
+    """Gain that brings `(3, n)` linear light half-way to a middle grey, as a camera's exposure control would."""
+    level = float(np.median(picture[:, ::7].mean(0)))
+    return float(np.clip((0.3 / max(level, 1e-3)) ** 0.65, 0.4, 3.0))
+
+
+def shade(scene: Scene, camera: Camera, light: Light, u: F32, v: F32, near: F32, surface: NDArray[np.uint16]) -> F32:
+    """`(3, n)` linear colours at pixel positions `(u, v)` whose rays meet `surface` at the inverse depth `near`."""
+    ray = np.stack([(u - np.float32(camera.centre_x)) / np.float32(camera.focal_x), (v - np.float32(camera.centre_y)) / np.float32(camera.focal_y), np.ones_like(u)])
+    ray = camera.rotation.T.astype(np.float32) @ ray
+    length = np.sqrt(np.einsum("in,in->n", ray, ray))
+    colour = np.empty((3, len(u)), np.float32)
+    sky = np.flatnonzero(near <= 0)
+    if len(sky):
+        colour[:, sky] = light.backdrop(ray[:, sky] / length[sky], True)
+    solid = np.flatnonzero(near > 0) if len(sky) else np.arange(len(u))
+    if not len(solid):
+        return colour
+    number = surface[solid].astype(np.int64)
+    ray, length = ray[:, solid] / length[solid], length[solid]
+    distance = length / near[solid]
+    point = ray * distance + camera.position.astype(np.float32)[:, None]
+    normal = _normals(scene, number, point)
+    facing = np.abs(np.einsum("in,in->n", ray, normal))
+    coats = palette(scene.materials)
+    footprint = distance / np.float32(camera.focal_x) / np.sqrt(np.maximum(facing, np.float32(0.02)))
+    albedo = _albedo(scene, coats, number, point, footprint)
+    material = scene.material[number]
+    shaded = albedo * light.irradiance(point, normal)
+    glow = coats.glow[material]
+    lit = np.flatnonzero(glow > 0)
+    shaded[:, lit] += glow[lit] * albedo[:, lit]
+    gloss = coats.gloss[material]
+    shiny = np.flatnonzero(gloss > 0)
+    if len(shiny):
+        mirrored = ray[:, shiny] - 2 * np.einsum("in,in->n", ray[:, shiny], normal[:, shiny]) * normal[:, shiny]
+        share = gloss[shiny] + (1 - gloss[shiny]) * np.minimum(gloss[shiny] * 4, 1) * (1 - facing[shiny]) ** 5
+        shaded[:, shiny] += (light.backdrop(mirrored, False) - shaded[:, shiny]) * share
+    left, veil = light.haze(distance)
+    colour[:, solid] = veil + (shaded - veil) * left
+    return colour
+
+
+def _normals(scene: Scene, number: NDArray[np.int64], point: F32) -> F32:
+    flat = len(scene.planes)
+    table = np.zeros((3, scene.surfaces), np.float32)
+    table[:, :flat] = scene.planes[:, :3].T
+    normal = table.take(number, axis=1)
+    curved = np.flatnonzero(number >= flat)
+    if len(curved):
+        core = scene.quadrics[number[curved] - flat].astype(np.float32)
+        slope = np.einsum("nij,jn->in", core[:, :3, :3], point[:, curved]) + core[:, :3, 3].T
+        normal[:, curved] = slope / np.sqrt(np.einsum("in,in->n", slope, slope) + np.float32(1e-12))
+    for face in np.flatnonzero(scene.inside):
+        room = (number >= scene.first[face]) & (number < scene.last[face])
+        normal[:, room] *= -1
+    return normal
+
+
+def _albedo(scene: Scene, coats: Palette, number: NDArray[np.int64], point: F32, footprint: F32) -> F32:
+    """`(3, n)` colours of the materials at `(3, n)` points."""
+    frame = scene.frame
+    u = frame[3].take(number)
+    v = frame[7].take(number)
+    for axis in range(3):
+        u += frame[axis].take(number) * point[axis]
+        v += frame[4 + axis].take(number) * point[axis]
+    material = scene.material[number]
+    kind = coats.kind[material]
+    albedo = np.empty_like(point)
+    for i, name in enumerate(coats.kinds):
+        some = np.flatnonzero(kind == i)
+        if len(some):
+            coat = material[some]
+            texels = Texels(u[some], v[some], footprint[some], frame[8].take(number[some]), frame[9].take(number[some]), coats.colour.take(coat, axis=1),
+                            coats.accent.take(coat, axis=1), coats.values.take(coat, axis=1), coats.seed.take(coat))  # fmt: skip
+            albedo[:, some] = KINDS[name](texels)
+    return albedo
+
+
+def develop(picture: F32, sensor: Sensor, random: np.random.Generator) -> NDArray[np.uint8]:
+    """Linear light `(3, H, W)` -> `(H, W, 3)` RGB of 8 bits: lens, exposure, tone curve, noise."""
+    height, width = picture.shape[1:]
+    gain = np.array(sensor.white, np.float32) * np.float32(sensor.exposure)
+    x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    falloff = 1 - np.float32(sensor.vignette) * (x * x + y * y) / 2
+    light = np.ascontiguousarray((picture * gain[:, None, None] * falloff).transpose(1, 2, 0))
+    if sensor.blur > 0:
+        light = np.asarray(cv2.GaussianBlur(light, (3, 3), sensor.blur), np.float32)
+    if sensor.saturation != 1:
+        grey = light @ np.array([0.3, 0.59, 0.11], np.float32)
+        light = grey[..., None] + (light - grey[..., None]) * np.float32(sensor.saturation)
+    step = np.arange(_BINS, dtype=np.float32) * np.float32(_BRIGHTEST / _BINS)
+    # A filmic curve: toe, nearly straight middle, shoulder that keeps windows and clouds from clipping.
+    tone = np.clip((step * (2.51 * step + 0.03)) / (step * (2.43 * step + 0.59) + 0.14), 0, 1) ** np.float32(1 / 2.2)
+    tone = np.clip(0.5 + (tone - 0.5) * np.float32(sensor.contrast), 0, 1) * 255
+    levels = np.clip(light * np.float32(_BINS / _BRIGHTEST), 0, _BINS - 1).astype(np.uint16)
+    shown = tone.astype(np.float32).take(levels)
+    if sensor.noise > 0:
+        shown += random.standard_normal(shown.shape, np.float32) * np.float32(sensor.noise)
+    return np.clip(shown + np.float32(0.5), 0, 255).astype(np.uint8)
