@@ -50,6 +50,8 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
                 check_pixels(path, image.width, image.height)
+                if image.format == "PNG" and not _ends_as_png(path):
+                    raise DataError(f"{path}: truncated (the end of the PNG is missing). Copy or download the file again.")
                 yield image
     except DataError:
         raise
@@ -61,6 +63,13 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: far above the limit of {MAX_PIXELS} pixels. Cut it into tiles or set DIORAMA_MAX_PIXELS.") from error
     except _DAMAGE as error:
         raise DataError(f"{path}: truncated or damaged ({_one_line(error)}). Copy or download the file again.") from error
+
+
+def _ends_as_png(path: Path) -> bool:
+    # Pillow is content once it has the last row, even where the checksums behind it are cut off.
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        return b"IEND" in file.read()
 
 
 def _one_line(error: BaseException) -> str:

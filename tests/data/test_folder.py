@@ -1,0 +1,222 @@
+"""The user's own folders: layout, splits, dataset.yaml, and what a mistake in them is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from diorama.data import io
+from diorama.data.fixtures import write_folder
+from diorama.data.folder import Folder
+from diorama.data.labels import CITYSCAPES19, NYU13, LabelSet
+from diorama.errors import ConfigError, DataError
+from diorama.types import Frame
+
+Make = Callable[..., Frame]
+THREE = LabelSet("three", ("road", "car", "tree"), ((128, 64, 128), (0, 0, 142), (107, 142, 35)))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two frames, everything as flat folders."""
+    for stem, value in (("a", 1), ("b", 2)):
+        io.write_image(tmp_path / "images" / f"{stem}.png", np.full((4, 6, 3), value, np.uint8))
+        io.write_label_png(tmp_path / "semantic" / f"{stem}.png", np.full((4, 6), value, np.uint8))
+        io.write_npy(tmp_path / "depth" / f"{stem}.npy", np.full((4, 6), value / 2, np.float32))
+    (tmp_path / "dataset.yaml").write_text("classes: [road, car, tree]\n")
+    return tmp_path
+
+
+def test_written_frames_come_back_with_their_camera(tmp_path: Path, frame: Make) -> None:
+    frames = [frame(k, classes=13, stereo=True) for k in range(3)]
+    for made in frames:
+        made["sparse_depth"] = made["depth"] * (made["depth"] > 3)
+    write_folder(frames, tmp_path, "train", NYU13)
+    write_folder(frames[:1], tmp_path, "test", NYU13)
+    dataset = Folder(tmp_path, "train")
+    assert dataset.provides == {"image", "right", "semantic", "depth", "sparse_depth", "intrinsics", "baseline"}
+    assert dataset.labels.classes == NYU13.classes
+    assert dataset.labels.palette == NYU13.palette
+    for read, made in zip(dataset, frames, strict=True):
+        for key in ("image", "right", "semantic", "intrinsics"):
+            assert np.array_equal(read[key], made[key]), key
+        for key in ("depth", "sparse_depth"):
+            assert np.abs(read[key] - made[key]).max() <= 1 / 512
+        assert read["baseline"] == made["baseline"]
+    assert Folder(tmp_path, "test").ids == ["scene_0"]
+
+
+def test_split_folders_may_be_outside_or_inside(tmp_path: Path) -> None:
+    for layout in ("{split}/images", "images/{split}"):
+        home = tmp_path / layout[:2].strip("{/")
+        for split, stems in (("train", "abc"), ("val", "d")):
+            for stem in stems:
+                io.write_image(home / layout.format(split=split) / f"{stem}.png", np.zeros((2, 2, 3), np.uint8))
+        assert Folder(home, "train").ids == ["a", "b", "c"]
+        assert Folder(home, "val").ids == ["d"]
+        assert Folder(home, "all").ids == ["a", "b", "c", "d"]
+        with pytest.raises(DataError, match="no files for split 'test'"):
+            Folder(home, "test")
+
+
+def test_split_lists(root: Path) -> None:
+    (root / "train.txt").write_text("a\n")
+    (root / "val.txt").write_text("images/b.png\n\n")
+    assert Folder(root, "train").ids == ["a"]
+    assert Folder(root, "val").ids == ["b"]
+    with pytest.raises(DataError, match="test.txt: missing"):
+        Folder(root, "test")
+
+
+def test_undivided_frames_are_drawn_by_their_stem(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    picture = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+    for number in range(300):
+        (tmp_path / "images" / f"{number}.png").write_bytes(picture)
+    parts = {split: set(Folder(tmp_path, split).ids) for split in ("train", "val", "test")}
+    assert sum(len(ids) for ids in parts.values()) == len(set.union(*parts.values())) == 300
+    assert 15 < len(parts["val"]) < 45
+    assert 15 < len(parts["test"]) < 45
+    for number in range(300, 330):
+        (tmp_path / "images" / f"{number}.png").write_bytes(picture)
+    assert parts["test"] <= set(Folder(tmp_path, "test").ids)
+
+
+def test_incomplete_folders_are_an_error_until_keys_are_named(root: Path) -> None:
+    (root / "semantic" / "b.png").unlink()
+    with pytest.raises(DataError, match=r"semantic has 1 of 2 all frames \(first without: b\)"):
+        Folder(root, "all")
+    dataset = Folder(root, "all", keys=("image", "semantic"))
+    assert dataset.ids == ["a"]
+    assert dataset.check() == [f"{root}: 1 frames have no semantic (first: b) and are left out. Add the files."]
+    assert Folder(root, "all", keys=("image", "depth")).ids == ["a", "b"]
+
+
+def test_labels_alone_are_a_data_set(root: Path) -> None:
+    read = Folder(root, "all", keys=("semantic",))[1]
+    assert set(read) == {"semantic", "meta"}
+    assert (read["semantic"] == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments", "expected"),
+    [
+        ("depth_scale: 256", {}, 4.0),
+        ("depth_unit: mm", {}, 1.024),
+        ("depth_unit: cm", {"depth_scale": 4.0}, 2.56),
+        ("depth_scale: 1", {"depth_scale": 1000.0, "depth_unit": "ft"}, 1.024 * 0.3048),
+    ],
+)
+def test_depth_scale_and_unit(root: Path, settings: str, arguments: dict[str, object], expected: float) -> None:
+    for stem in "ab":
+        cv2.imwrite(str(root / "depth" / f"{stem}.png"), np.full((4, 6), 1024, np.uint16))
+        (root / "depth" / f"{stem}.npy").unlink()
+    (root / "dataset.yaml").write_text(f"classes: [road, car, tree]\n{settings}\n")
+    assert Folder(root, "all", **arguments)[0]["depth"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_depth_from_disparity_and_camera(root: Path) -> None:
+    for path in (root / "depth").iterdir():
+        path.unlink()
+    (root / "disparity").mkdir()
+    for stem in "ab":
+        cv2.imwrite(str(root / "disparity" / f"{stem}.png"), np.full((4, 6), 2560, np.uint16))
+    (root / "dataset.yaml").write_text(
+        "labels: nyu13\nbaseline: 0.5\ndisparity_scale: 256\nintrinsics: [[100, 0, 3], [0, 100, 2], [0, 0, 1]]\n"
+    )
+    read = Folder(root, "all")[0]
+    assert (read["disparity"] == 10).all()
+    assert (read["depth"] == 5).all()
+
+
+def test_file_ids_and_colour_coded_labels(root: Path) -> None:
+    (root / "dataset.yaml").write_text("classes: [road, car, tree]\nids: [2, 7, 9]\n")
+    dataset = Folder(root, "all")
+    assert (dataset[0]["semantic"] == 255).all()
+    assert (dataset[1]["semantic"] == 0).all()
+    semantic = (np.arange(24) % 4).reshape(4, 6).astype(np.uint8)
+    semantic[semantic == 3] = 255
+    io.write_image(root / "semantic" / "a.png", THREE.colour(semantic))
+    palette = [list(colour) for colour in THREE.palette]
+    (root / "dataset.yaml").write_text(f"classes: [road, car, tree]\npalette: {palette}\n")
+    assert np.array_equal(Folder(root, "all")[0]["semantic"], semantic)
+    (root / "dataset.yaml").write_text("classes: [road, car, tree]\n")
+    with pytest.raises(DataError, match="colour-coded label map"):
+        Folder(root, "all")[0]
+
+
+def test_known_label_sets(root: Path) -> None:
+    (root / "dataset.yaml").unlink()
+    assert Folder(root, "all", labels="cityscapes19").labels is CITYSCAPES19
+    with pytest.raises(ConfigError, match="semantic/ without class names. Write `classes"):
+        Folder(root, "all")
+
+
+def test_labels_out_of_range(root: Path) -> None:
+    io.write_label_png(root / "semantic" / "b.png", np.array([[255, 3]] * 4, np.uint8).repeat(3, 1))
+    with pytest.raises(DataError, match=r"b.png: label id 3 out of range, .* has 3 classes \(0..2, 255 = ignore\)"):
+        Folder(root, "all")[1]
+
+
+def test_damaged_frames_name_themselves(root: Path) -> None:
+    io.write_npy(root / "depth" / "a.npy", np.full((4, 6), np.nan, np.float32))
+    io.write_npy(root / "depth" / "b.npy", np.ones((5, 6), np.float32))
+    dataset = Folder(root, "all")
+    with pytest.raises(DataError, match="a.npy: 24 NaN of 24"):
+        dataset[0]
+    with pytest.raises(DataError, match=r"folder b: sizes differ \(.*depth 6x5"):
+        dataset[1]
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(root / "images" / "b.png")
+    data = (root / "images" / "b.png").read_bytes()
+    (root / "images" / "b.png").write_bytes(data[: len(data) - 20])
+    with pytest.raises(DataError, match="b.png: truncated"):
+        dataset[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("clases: [a]", "unknown key 'clases': did you mean 'classes'"),
+        ("- a", "expected `key: value` lines"),
+        ("classes: [a", "not valid YAML"),
+        ("classes: [a, b]\npalette: [[1, 2, 3]]", "palette needs 2 colours"),
+        ("classes: [a, b]\nids: [1]", "ids needs 2 whole numbers"),
+        ("classes: [a]\ndepth_scale: no", "depth_scale is False, expected a positive number"),
+        ("classes: [a]\ndepth_unit: inch", "unknown depth_unit 'inch'"),
+        ("classes: [a]\nintrinsics: {fx: 1}", "intrinsics needs numbers"),
+        ("classes: [a]\nintrinsics: [1, 2]", "intrinsics is .2,."),
+        ("labels: nyu14", "unknown label set 'nyu14'"),
+    ],
+)
+def test_mistakes_in_dataset_yaml(root: Path, text: str, expected: str) -> None:
+    (root / "dataset.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=expected) as caught:
+        Folder(root, "all")
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_folders(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        Folder(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="Put them in images/, right/"):
+        Folder(tmp_path / "empty", "all")
+    with pytest.raises(ConfigError, match="did you mean 'image'"):
+        Folder(root, "all", keys=("images",))
+    with pytest.raises(DataError, match="no right files"):
+        Folder(root, "all", keys=("right",))
+    io.write_image(root / "images" / "a.jpg", np.zeros((4, 6, 3), np.uint8))
+    with pytest.raises(DataError, match="same stem"):
+        Folder(root, "all")
+
+
+def test_two_cameras_do_not_fit_one_description(tmp_path: Path, frame: Make) -> None:
+    other = frame(1)
+    other["intrinsics"] = other["intrinsics"] * 2
+    with pytest.raises(DataError, match="another camera"):
+        write_folder([frame(0), other], tmp_path)
