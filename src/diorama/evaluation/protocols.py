@@ -142,19 +142,28 @@ class Protocol:
             raise ProtocolError(f"the stored protocol has other fields ({wrong}). Evaluate the model again with this version.")
         return cls(**{**stored, "cap": math.inf if stored["cap"] is None else stored["cap"]})
 
-    def sentence(self) -> str:
-        """One line for people: everything that decides the number."""
-        parts = [
-            f"{self.dataset} {self.split}" + (f", {self.frames} frames" if self.frames is not None else ""),
-            f"truth: {self.truth}" + (f" at {self.truth_size}" if self.truth_size != "native" else ""),
-            f"depth in {self.unit}, counted where {self.truth_floor:g} < truth < {self.cap:g}, crop {self.crop}",
-            f"predictions: scale alignment {self.align}, then clipped to [{self.floor:g}, {self.cap:g}]",
-            "depth pooled over all pixels" if self.aggregation == "pooled" else "depth averaged per image",
-            f"{self.classes} classes" if self.classes else "classes of the data set",
-            self.resize,
-            "averaged with the mirrored image" if self.flip else "no flip averaging",
+    def facts(self) -> list[tuple[str, str]]:
+        """What decides the number, for people: (what, how) in the order of the rules."""
+        frames = f", {self.frames} frames" if self.frames is not None else ""
+        size = f", {self.truth_size}" if self.truth_size != "native" else ""
+        rows, columns = CROPS[self.crop][:2], CROPS[self.crop][2:]
+        crop = "none" if self.crop == "none" else f"{self.crop}: rows {rows[0]:.4f}..{rows[1]:.4f}, columns {columns[0]:.4f}..{columns[1]:.4f}"
+        return [
+            ("data", f"{self.dataset} {self.split}{frames}"),
+            ("truth", self.truth + size),
+            ("counted", f"{self.truth_floor:g} < depth < {self.cap:g} {self.unit}"),
+            ("crop", crop),
+            ("scale alignment", self.align),
+            ("clip", f"predictions to [{self.floor:g}, {self.cap:g}] {self.unit}, after alignment"),
+            ("depth", "pooled over all pixels" if self.aggregation == "pooled" else "mean of per-image values"),
+            ("semantics", f"one confusion matrix, {self.classes} classes" if self.classes else "one confusion matrix, classes of the data"),
+            ("resize", self.resize),
+            ("flip averaging", "on" if self.flip else "off"),
         ]
-        return "; ".join(parts) + "."
+
+    def sentence(self) -> str:
+        """The facts in one line."""
+        return "; ".join(f"{what}: {how}" for what, how in self.facts()) + "."
 
 
 def _centre(edge: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,6 @@ def render(
         cards=_cards(evaluation, gain),
         metrics=[_row(measured) for measured in evaluation.values.values()],
         protocol=protocol,
-        sentences=[part.strip() for part in protocol.sentence().rstrip(".").split(";")],
         gain=gain,
         gain_tasks=[(LABELS.get(key, key), f"{100 * value:+.1f} %") for key, value in gain.tasks.items()] if gain else [],
         classes=_class_bars(evaluation, classes),
@@ -94,6 +94,7 @@ def render(
         confusion=figures.confusion_chart(matrix, evaluation.labels.classes) if matrix is not None and evaluation.labels else None,
         cells=figures.cells_chart(evaluation.breakdown) if evaluation.breakdown else None,
         ranges=figures.ranges_chart(evaluation.breakdown) if evaluation.breakdown else None,
+        worst=_worst_cells(evaluation),
         strips=[strip(example, evaluation.labels, top) for example in evaluation.examples],
         curves=figures.curves_chart(run / "metrics.csv") if run else None,
         model=[(key, value) for key, value in model.items() if value is not None],
@@ -150,6 +151,25 @@ def _class_bars(evaluation: Evaluation, classes: list[dict[str, Any]]) -> list[d
             "share": f"{100 * row['pixels'] / total:.2f}",
         }
         for row in sorted(classes, key=lambda row: -1.0 if row["iou"] is None else row["iou"], reverse=True)
+    ]
+
+
+def _worst_cells(evaluation: Evaluation, most: int = 10) -> list[dict[str, str]]:
+    """The cells that hold most of the squared depth error."""
+    if evaluation.breakdown is None:
+        return []
+    cells = evaluation.breakdown.rows()
+    pixels, squares = sum(cell["pixels"] for cell in cells), sum(cell["pixels"] * cell["rmse_m"] ** 2 for cell in cells)
+    cells.sort(key=lambda cell: cell["pixels"] * cell["rmse_m"] ** 2, reverse=True)
+    return [
+        {
+            "what": f"{cell['class']}, {cell['range']}, {cell['band']}",
+            "pixels": f"{100 * cell['pixels'] / pixels:.1f}",
+            "rmse": f"{cell['rmse_m']:.2f}",
+            "interval": f"{cell['rmse_low']:.2f} to {cell['rmse_high']:.2f}" if math.isfinite(cell["rmse_low"]) else "",
+            "share": f"{100 * cell['pixels'] * cell['rmse_m'] ** 2 / max(squares, 1e-300):.1f}",
+        }
+        for cell in cells[:most]
     ]
 
 
