@@ -15,12 +15,10 @@ import diorama
 from diorama.errors import UserError, suggest
 
 VERBS = {
-    "quickstart": "make data, train, evaluate, predict and report, all on this machine",
     "train": "train a method on a data set",
     "evaluate": "measure a model on a data set under a named protocol",
     "predict": "semantics, metric depth, overlay and point cloud of images",
     "export": "write a model for onnxruntime",
-    "benchmark": "recipes x seeds -> table with intervals",
     "data": "list, check, plot and make data sets",
     "methods": "the methods, what each needs, and the models that come with the package",
     "doctor": "examine this machine and advise",
@@ -88,7 +86,7 @@ def overview() -> str:
         "  --help      of diorama, or of a verb: diorama train --help\n"
         "  --debug     show the traceback of an error\n"
         "  --version   print the version\n\n"
-        "start here:  diorama quickstart     or     diorama predict photo.jpg"
+        "start here:  diorama doctor     diorama predict photo.jpg     diorama data plot world_indoor"
     )
 
 

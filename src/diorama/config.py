@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
-import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +85,7 @@ class RunConfig:
 
     def to_yaml(self) -> str:
         """The text of `config.yaml`."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=120)
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> RunConfig:
@@ -134,7 +134,7 @@ def read_config(flags: Sequence[str], settings: Mapping[str, Any] | None = None)
     names = {section: _name_of(section, rest, layers) for section in CHOICES}
     parser = build_parser(names["model"], names["data"])
     try:
-        parsed = parser.parse_args([f"--config={json.dumps(layer)}" for layer in layers] + rest)
+        parsed = parser.parse_args([f"--config={_as_text(layer)}" for layer in layers] + rest)
     except ArgumentError as error:
         raise ConfigError(reworded(str(error), parser.get_defaults(skip_validation=True).keys())) from error
     return _assembled(parsed.as_dict())
@@ -273,6 +273,11 @@ def _assembled(parsed: dict[str, Any]) -> RunConfig:
         out=Path(parsed["out"]).expanduser(),
         **{section: settings(**parsed[section]) for section, settings in SETTINGS.items()},
     )
+
+
+def _as_text(layer: Mapping[str, Any]) -> str:
+    """`layer` as one line of YAML, which jsonargparse reads where it expects a file."""
+    return yaml.safe_dump(_plain(layer), default_flow_style=True, width=sys.maxsize, allow_unicode=True)
 
 
 def _plain(value: Any) -> Any:

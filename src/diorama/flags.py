@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from diorama import catalog
@@ -92,7 +93,7 @@ def dataset_arguments(
     add(parser)
     if name is not None:
         parser.add_class_arguments(catalog.dataset(name), "data", skip={"split"}, instantiate=False)
-    layers = [f"--given={json.dumps({'data': dict(given)})}"] if given else []
+    layers = [f"--given={yaml.safe_dump({'data': dict(given)}, default_flow_style=True, width=sys.maxsize)}"] if given else []
     parser.add_argument("--given", action="config", help=argparse.SUPPRESS)
     try:
         parsed = parser.parse_args([*layers, *words]).as_dict()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from diorama.data.base import SceneDataset
-from diorama.errors import ProtocolError
 from diorama.evaluation.protocols import PROTOCOLS, Protocol, by_name
 from diorama.prediction.predictor import Predictor, load
 from diorama.running.evaluate import Evaluation, evaluate_model
