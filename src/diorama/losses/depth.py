@@ -38,6 +38,8 @@ def berhu(prediction: Tensor, depth: Tensor, valid: Tensor | None = None) -> Ten
     c is a fifth of the largest absolute error over the valid pixels of the batch (of all processes), detached. Without a
     valid pixel the loss is 0 with a gradient of 0.
 
+    Choice: the mean over valid pixels; c is a constant for the gradient and never below 1e-6 m.
+
     Args:
         prediction: `(B, 1, H, W)` [m].
         depth: `(B, 1, H, W)` [m], 0 = unknown.
@@ -78,6 +80,8 @@ def pair_loss(prediction: Tensor, depth: Tensor, sample_seed: list[int], pixels:
     With e = known - predicted depth a pair costs |e_p - e_q|. In ascending order e_k is the larger one of k pairs and the
     smaller one of n - 1 - k, so sorting gives the sum over all pairs without forming them.
 
+    Choice: the mean over all pairs of 500 known pixels per image, drawn anew for every sample and step.
+
     Args:
         prediction: `(B, 1, H, W)` [m].
         depth: `(B, 1, H, W)` [m], 0 = unknown.
@@ -117,6 +121,8 @@ def normal_loss(prediction: Tensor, depth: Tensor) -> Tensor:
 
     Slopes are central differences in metres per pixel of the training size. A pixel counts where its depth and that of its
     four neighbours are known; none leaves 0 with a gradient of 0.
+
+    Choice: central differences of depth itself, not of points in space; the mean over pixels with known neighbours.
 
     Args:
         prediction: `(B, 1, H, W)` [m].

@@ -14,8 +14,9 @@ from diorama.types import IGNORE
 def weighted_cross_entropy(logits: Tensor, semantic: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean cross entropy over the labelled pixels, each weighted by its class (CI-Net, Eq. 12).
 
-    The sum is divided by the number of labelled pixels, not by the sum of their weights: rare classes then raise the loss
-    instead of only shifting it. Without a labelled pixel the loss is 0 with a gradient of 0.
+    Divided so, rare classes raise the loss instead of only shifting it. Without a labelled pixel the loss is 0 with a gradient of 0.
+
+    Choice: divided by the labelled pixels, not by the sum of their weights; weights are counted once on the training set.
 
     Args:
         logits: `(B, K, H, W)` class scores before the softmax.

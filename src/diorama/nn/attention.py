@@ -27,14 +27,11 @@ Normalise = Literal["row", "n", "none"]
 """What the sum over positions is divided by: its own weights plus 1e-6, the number of positions N, or nothing (as printed)."""
 
 
-def labels_at(semantic: Tensor, size: tuple[int, int]) -> Tensor:
-    """`(B, H, W)` train ids at another size, each the nearest label: `(B, *size)`."""
-    shrunk = F.interpolate(semantic.as_subclass(Tensor)[:, None].float(), size, mode="nearest-exact")
-    return shrunk[:, 0].to(semantic.dtype)
-
-
 def attention_map(q: Tensor, k: Tensor) -> Tensor:
-    """The predicted attention `(B, N, N)` in 0..1, row = query: sigmoid(q k^T) (CI-Net, Eq. 1)."""
+    """The predicted attention `(B, N, N)` in 0..1, row = query: sigmoid(q k^T) (CI-Net, Eq. 1).
+
+    Choice: the sigmoid of the text, not the softmax drawn in Fig. 2; no 1 / sqrt(d).
+    """
     return torch.sigmoid(q @ k.transpose(-1, -2))
 
 
@@ -51,7 +48,10 @@ def ideal_attention(semantic_small: Tensor, classes: int) -> Tensor:
 
 
 def apply_attention(attention: Tensor, v: Tensor, normalise: Normalise) -> Tensor:
-    """The attended values `(B, N, dv)`, before the skip connection (CI-Net, Eq. 2), from a map `(B, N, N)`."""
+    """The attended values `(B, N, dv)`, before the skip connection (CI-Net, Eq. 2), from a map `(B, N, N)`.
+
+    Choice: divided by the sum of each row + 1e-6 by default, since a sum over up to N values would drown X; "none" is as printed.
+    """
     attended = attention @ v
     if normalise == "row":
         return attended / (attention.sum(-1, keepdim=True) + EPSILON)
@@ -64,7 +64,10 @@ def attend_plain(q: Tensor, k: Tensor, v: Tensor, normalise: Normalise = "row") 
 
 
 def attention_loss_plain(q: Tensor, k: Tensor, labels: Tensor) -> Tensor:
-    """Mean binary cross entropy between predicted and ideal attention over pairs of labelled positions (CI-Net, Eq. 4)."""
+    """Mean binary cross entropy between predicted and ideal attention over pairs of labelled positions (CI-Net, Eq. 4).
+
+    Choice: the equation is damaged in print; the mean over pairs of one image whose positions both have a label.
+    """
     same = (labels[:, :, None] == labels[:, None, :]).to(q.dtype)
     labelled = labels != IGNORE
     pairs = labelled[:, :, None] & labelled[:, None, :]

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from diorama.nn.processes import shared_denominator
+from diorama.nn.processes import shared_denominator, widest
 from diorama.types import IGNORE
 
 EPSILON = 1e-6
@@ -55,8 +55,8 @@ class _Image(NamedTuple):
 
 
 def _exact(tensor: Tensor) -> Tensor:
-    """float32 at least: under autocast the map would lose the digits that its sums need."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+    """`(N, d)` in one block and at least float32: under autocast the map would lose the digits that its sums need."""
+    return (tensor if tensor.dtype == torch.float64 else tensor.float()).contiguous()
 
 
 def _image(q: Tensor, k: Tensor, v: Tensor, labels: Tensor | None) -> _Image:
@@ -115,19 +115,20 @@ def _softplus_sum(z: Tensor, s: Tensor) -> Tensor:
     softplus(z) = max(z, 0) - log max(s, 1 - s). The argument of the logarithm lies in 0.5..1, so 64 of them are multiplied
     before one is taken: a third of the time of softplus itself.
     """
-    total = z.clamp_min_(0).sum(1).sum(dtype=torch.float64)
+    wide = widest(z.device)
+    total = z.clamp_min_(0).sum(1).sum(dtype=wide)
     torch.sub(s.new_ones(()), s, out=z)
     torch.maximum(z, s, out=z)
     whole = z.shape[1] // _GROUP * _GROUP
-    total -= z[:, :whole].unflatten(1, (whole // _GROUP, _GROUP)).prod(-1).log_().sum(dtype=torch.float64)
-    return total - z[:, whole:].prod(-1).log_().sum(dtype=torch.float64)
+    total -= z[:, :whole].unflatten(1, (whole // _GROUP, _GROUP)).prod(-1).log_().sum(dtype=wide)
+    return total - z[:, whole:].prod(-1).log_().sum(dtype=wide)
 
 
 def _class_part(image: _Image) -> tuple[Tensor, Tensor, Tensor]:
     """The sum of z over the pairs of one class, float64, and its gradients for q and k at the labelled positions."""
     n = len(image.labels)
     queries, keys = (
-        rows.new_zeros(_LABELS, rows.shape[1], dtype=torch.float64).index_add_(0, image.labels, rows[:n].double())
+        rows.new_zeros(_LABELS, rows.shape[1], dtype=widest(rows.device)).index_add_(0, image.labels, rows[:n].to(widest(rows.device)))
         for rows in (image.q, image.k)
     )
     return (queries * keys).sum(), keys[image.labels].to(image.q), queries[image.labels].to(image.q)
@@ -212,7 +213,7 @@ class AttentionLoss(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, labels: Tensor) -> Tensor:
         """The mean binary cross entropy `()` over pairs of labelled positions."""
         with torch.autocast(q.device.type, enabled=False):
-            total = q.new_zeros((), dtype=torch.float64)
+            total = q.new_zeros((), dtype=widest(q.device))
             dq, dk = torch.empty_like(q, dtype=_exact(q[:0]).dtype), torch.empty_like(k, dtype=_exact(k[:0]).dtype)
             for b in range(len(q)):
                 image = _image(q[b], k[b], k[b, :, :0], labels[b])
@@ -246,7 +247,7 @@ class SupervisedAttention(torch.autograd.Function):
         """The attended values `(B, N, dv)` in the type of `v` and the loss `()`."""
         ctx.set_materialize_grads(False)
         with torch.autocast(q.device.type, enabled=False):
-            total = q.new_zeros((), dtype=torch.float64)
+            total = q.new_zeros((), dtype=widest(q.device))
             exact = _exact(q[:0]).dtype
             attended, divisor = torch.empty_like(v, dtype=exact), q.new_empty(*q.shape[:2], 1, dtype=exact)
             for b in range(len(q)):
@@ -260,7 +261,7 @@ class SupervisedAttention(torch.autograd.Function):
                 pairs = shared_denominator((labels != IGNORE).sum(1).square().sum())
             ctx.save_for_backward(q, k, v, labels, attended, divisor, pairs)
             ctx.row = normalise == "row"
-            return attended.to(v.dtype, copy=True), (total / pairs).to(exact)
+            return attended.to(v.dtype), (total / pairs).to(exact)
 
     @staticmethod
     @once_differentiable

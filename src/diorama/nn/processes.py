@@ -15,6 +15,11 @@ def _together() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """The type for sums over many elements: float64, float32 on devices that have no float64 (Apple's)."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def shared_denominator(count: Tensor | int) -> Tensor:
     """The denominator of a masked mean: `count` summed over all processes / their number, at least one over their number.
 
@@ -22,14 +27,14 @@ def shared_denominator(count: Tensor | int) -> Tensor:
         count: `()` how many elements this process contributes; every process must call, also with 0.
 
     Returns:
-        `()` float32, detached, never 0: the sum over an empty mask divided by it is 0.
+        `()` float64, detached, never 0: the sum over an empty mask divided by it is 0.
     """
     total = torch.as_tensor(count).detach().to(torch.int64).clone()
     world = 1
     if _together():
         world = dist.get_world_size()
         dist.all_reduce(total, op=dist.ReduceOp.SUM)
-    return total.clamp_min(1).to(torch.float32) / world
+    return total.clamp_min(1).to(widest(total.device)) / world
 
 
 def shared_maximum(value: Tensor) -> Tensor:
