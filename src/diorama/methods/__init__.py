@@ -1,1 +1,1 @@
-
+"""Papers: one file per method, read top to bottom beside its paper."""

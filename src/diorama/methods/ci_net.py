@@ -23,8 +23,9 @@ for backbones without dilation, skip features, AdamW, warm-up, balanced class we
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ from diorama.losses.depth import berhu, normal_loss, pair_loss
 from diorama.losses.segmentation import class_weights, weighted_cross_entropy
 from diorama.methods.base import Method, Stage, StepContext, Turn
 from diorama.methods.ci_net_config import CINetConfig
-from diorama.nn.attention import attend, attend_truth, supervised_attention
+from diorama.nn.attention import Normalise, attend, attend_truth, supervised_attention
 from diorama.nn.backbones import Backbone
 from diorama.nn.decoders import FeatureSharing, LateralSharing, Pyramid, Upsample, conv_bn_relu
 from diorama.types import IGNORE, UNKNOWN_DEPTH, Prediction, Sample
@@ -48,7 +49,7 @@ STRIDE = 8
 class SceneUnderstanding(nn.Module):
     """The scene-understanding module SUM (CI-Net, Eq. 1-2): attention between positions, supervised by the label map."""
 
-    def __init__(self, channels: int, width: int, classes: int, normalise: str) -> None:
+    def __init__(self, channels: int, width: int, classes: int, normalise: Normalise) -> None:
         super().__init__()
         self.query = nn.Conv2d(channels, width, 1)
         self.key = nn.Conv2d(channels, width, 1)
@@ -79,6 +80,16 @@ class SceneUnderstanding(nn.Module):
         return features + context.mT.reshape(features.shape), loss
 
 
+class Branch(nn.Module):
+    """One task's way from the shared features to its answer: f^0, upsampling stages, head."""
+
+    def __init__(self, channels: int, widths: Sequence[int], skip: int, outputs: int) -> None:
+        super().__init__()
+        self.enter = conv_bn_relu(channels, widths[0])
+        self.up = nn.ModuleList(Upsample(a, b, skip if level == 0 else 0) for level, (a, b) in enumerate(pairwise(widths)))
+        self.head = nn.Conv2d(widths[-1], outputs, 3, padding=1)
+
+
 class CINetwork(nn.Module):
     """Backbone, SUM, two decoders with a sharing unit before each upsampling stage, two heads."""
 
@@ -99,18 +110,13 @@ class CINetwork(nn.Module):
         skip = self.backbone.channels[0] if config.skip else 0
         unit = {"fsm": FeatureSharing, "lsu": LateralSharing}.get(config.sharing)
         self.sharing = nn.ModuleList(unit(width) for width in widths[:-1]) if unit else None
-        self.branches = nn.ModuleDict()
-        for task, outputs in (("depth", 1), ("semantic", config.classes)):
-            if getattr(config, task):
-                self.branches[task] = nn.ModuleDict(
-                    {
-                        "enter": conv_bn_relu(channels, config.width),
-                        "up": nn.ModuleList(
-                            Upsample(a, b, skip if level == 0 else 0) for level, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
-                        ),
-                        "head": nn.Conv2d(widths[-1], outputs, 3, padding=1),
-                    }
-                )
+        self.branches = nn.ModuleDict(
+            {
+                task: Branch(channels, widths, skip, outputs)
+                for task, outputs in (("depth", 1), ("semantic", config.classes))
+                if config.tasks in ("both", task)
+            }
+        )
         initialise(self, exclude=self.backbone)
 
     def extract(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -131,15 +137,16 @@ class CINetwork(nn.Module):
 
     def decode(self, top: Tensor, skip: Tensor | None) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
         """Heads' raw answers by task, and each task's features after every sharing unit and before the heads."""
-        features = {task: branch["enter"](top) for task, branch in self.branches.items()}
+        branches = {task: cast("Branch", branch) for task, branch in self.branches.items()}
+        features = {task: branch.enter(top) for task, branch in branches.items()}
         levels = []
         for level in range(self.config.upsampling):
             if self.sharing is not None:
                 features["depth"], features["semantic"] = self.sharing[level](features["depth"], features["semantic"])
                 levels.append(dict(features))
-            features = {task: branch["up"][level](features[task], skip if level == 0 else None) for task, branch in self.branches.items()}
+            features = {task: branch.up[level](features[task], skip if level == 0 else None) for task, branch in branches.items()}
         levels.append(features)
-        return {task: branch["head"](features[task]) for task, branch in self.branches.items()}, levels
+        return {task: branch.head(features[task]) for task, branch in branches.items()}, levels
 
 
 def initialise(network: nn.Module, exclude: nn.Module) -> None:
@@ -155,7 +162,10 @@ class CINet(Method):
 
     needs: ClassVar[frozenset[str]] = frozenset({"image", "semantic", "depth"})
     config_class = CINetConfig
-    citation = "Gao et al.: CI-Net: a joint depth estimation and semantic segmentation network using contextual information. Applied Intelligence 2022."
+    citation = (
+        "Gao et al.: CI-Net: a joint depth estimation and semantic segmentation network using contextual information. "
+        "Applied Intelligence 2022."
+    )
 
     class_weight: Tensor
 
@@ -169,7 +179,9 @@ class CINet(Method):
         if config.consistency:
             widths = (config.width, *config.decoder_widths[: config.upsampling])
             compared = widths[:-1] if config.consistency_at == "all" else widths[-1:]
-            self.variances = nn.ModuleList(nn.ModuleDict({task: FeatureVariance(width) for task in ("depth", "semantic")}) for width in compared)
+            self.variances = nn.ModuleList(
+                nn.ModuleDict({task: FeatureVariance(width) for task in ("depth", "semantic")}) for width in compared
+            )
         self.register_buffer("class_weight", torch.ones(config.classes), persistent=False)
         self.task_log_variance = nn.ParameterDict()
         if config.weighting == "uncertainty":
@@ -186,10 +198,12 @@ class CINet(Method):
 
     def metres(self, answer: Tensor) -> Tensor:
         """The depth head's raw answer as depth > 0 [m]."""
-        return self.config.depth_scale * F.softplus(answer.float()) + 1e-3
+        depth: Tensor = self.config.depth_scale * F.softplus(answer.float()) + 1e-3
+        return depth
 
     def losses(self, batch: Mapping[str, Sample], context: StepContext, turn: Turn) -> dict[str, Tensor]:
         """The weighted terms of the total loss that act in this stage (CI-Net, Eq. 13)."""
+        del turn  # one optimiser, one turn
         config, (sample,) = self.config, batch.values()
         padded = pad_to(sample["image"], 32)
         labels = labels_at(sample["semantic"], STRIDE, padded.shape[-2:]) if self.network.context is not None else None
@@ -213,7 +227,9 @@ class CINet(Method):
             compared = levels[:-1] if config.consistency_at == "all" else levels[-1:]
             at_padded = labels_at(sample["semantic"], 1, padded.shape[-2:])
             losses = [
-                consistency_loss(level["depth"], level["semantic"], at_padded, variance["depth"](), variance["semantic"]())
+                consistency_loss(
+                    level["depth"], level["semantic"], at_padded, *(part() for part in cast("nn.ModuleDict", variance).values())
+                )
                 for variance, level in zip(self.variances, compared, strict=True)
             ]
             terms["consistency"] = config.beta * torch.stack(losses).mean()
@@ -222,7 +238,7 @@ class CINet(Method):
     def compared(self, answers: dict[str, Tensor], sample: Sample, padded: torch.Size) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Answers and truth at one size: the image's, or the heads' own."""
         height, width = sample["image"].shape[-2:]
-        truth = {task: sample[task].as_subclass(Tensor) for task in answers}
+        truth = {task: sample[task].as_subclass(Tensor) for task in answers}  # type: ignore[literal-required]
         if self.config.loss_at == "image":
             return {task: resized(answer, padded)[..., :height, :width].float() for task, answer in answers.items()}, truth
         stride = padded[0] // next(iter(answers.values())).shape[-2]
@@ -243,9 +259,7 @@ class CINet(Method):
         names = ("truth", "predicted", "all")
         rows = zip(names, config.stage_epochs, config.stage_rates, config.stage_schedules, terms, strict=True)
         return [
-            Stage(name, epochs, rate, losses, schedule, warmup=config.warmup)  # type: ignore[arg-type]
-            for name, epochs, rate, schedule, losses in rows
-            if epochs > 0
+            Stage(name, epochs, rate, losses, schedule, warmup=config.warmup) for name, epochs, rate, schedule, losses in rows if epochs > 0
         ]
 
     def optimisers(self) -> dict[str, Optimizer]:

@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 
 from diorama.errors import ConfigError
 
+Schedule = Literal["constant", "poly", "cosine"]
+
 
 @dataclass(frozen=True)
 class CINetConfig:
@@ -84,7 +86,7 @@ class CINetConfig:
     pretrained_rate: float = 0.1
     stage_epochs: tuple[float, float, float] = (300, 200, 200)
     stage_rates: tuple[float, float, float] = (6e-4, 2e-4, 2e-4)
-    stage_schedules: tuple[str, str, str] = ("constant", "constant", "poly")
+    stage_schedules: tuple[Schedule, Schedule, Schedule] = ("constant", "constant", "poly")
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
@@ -94,16 +96,15 @@ class CINetConfig:
             raise ConfigError(f"model.tasks={self.tasks} has one branch: set model.sharing=none and model.consistency=false.")
         if self.consistency_at == "all" and self.sharing == "none":
             raise ConfigError("model.consistency_at=all needs a sharing unit: set model.sharing to fsm or lsu.")
-        for rule in self.stage_schedules:
-            if rule not in ("constant", "poly", "cosine"):
-                raise ConfigError(f"model.stage_schedules has '{rule}'. Choose constant, poly or cosine.")
         if not any(self.stage_epochs) or min(self.stage_epochs) < 0:
             raise ConfigError(f"model.stage_epochs is {self.stage_epochs}: at least one must be positive and none negative.")
 
     @property
     def semantic(self) -> bool:
+        """Whether there is a branch for semantics."""
         return self.tasks in ("both", "semantic")
 
     @property
     def depth(self) -> bool:
+        """Whether there is a branch for depth."""
         return self.tasks in ("both", "depth")

@@ -47,7 +47,9 @@ class Backbone(nn.Module):
         except (NotImplementedError, TypeError, AssertionError) as error:
             raise ConfigError(f"backbone '{name}' has no output stride {output_stride}. Set model.output_stride=32.") from error
         except OSError as error:
-            raise ConfigError(f"no pretrained weights for '{name}' ({error}). Pass model.backbone_weights=FILE or model.pretrained=false.") from error
+            raise ConfigError(
+                f"no pretrained weights for '{name}' ({error}). Pass model.backbone_weights=FILE or model.pretrained=false."
+            ) from error
         reductions = self.features.feature_info.reduction()
         kept = [level for level, stride in enumerate(reductions) if stride >= 4]
         self.levels = tuple(kept)
@@ -78,7 +80,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ModelError(f"{path}: not a readable weights file ({type(error).__name__}). Use .safetensors or a plain state dict.") from error
+        raise ModelError(
+            f"{path}: not a readable weights file ({type(error).__name__}). Use .safetensors or a plain state dict."
+        ) from error
     except Exception as error:  # torch raises pickle.UnpicklingError subclasses that differ between versions
         raise ModelError(f"{path}: holds more than tensors. Save its state_dict() alone, or convert it to .safetensors.") from error
     for wrapper in ("state_dict", "model", "state_dict_ema"):
@@ -103,7 +107,9 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     found = match_keys(needed, state)
     if found is None:
         missing = next((key for key in needed if key not in state), "its first layer")
-        raise ModelError(f"{path}: does not fit the backbone (no match for '{missing}'). Check that model.backbone names the same architecture.")
+        raise ModelError(
+            f"{path}: does not fit the backbone (no match for '{missing}'). Check that model.backbone names the same architecture."
+        )
     model.load_state_dict({**{key: wanted[key] for key in counters}, **found})
     logger.info("backbone: %d tensors from %s", len(found), path)
 

@@ -40,22 +40,35 @@ class _Depthwise(torch.autograd.Function):
             )[0]
         if ctx.needs_input_grad[1]:
             to_weight = torch.ops.aten.convolution_backward(
-                gradient.float(), image.float(), weight.float(), None, [stride] * 2, padding, [1, 1], False, [0, 0], channels, [False, True, False]
+                gradient.float(),
+                image.float(),
+                weight.float(),
+                None,
+                [stride] * 2,
+                padding,
+                [1, 1],
+                False,
+                [0, 0],
+                channels,
+                [False, True, False],
             )[1].to(weight.dtype)
         return to_image, to_weight, None, None
 
 
 class _FastPath(nn.Conv2d):
-    def forward(self, input: Tensor) -> Tensor:
-        if not (self.training and torch.is_grad_enabled() and input.device.type == "cpu" and input.dtype != torch.float64) or torch.compiler.is_compiling():
-            return super().forward(input)
+    def forward(self, image: Tensor) -> Tensor:
+        if (
+            not (self.training and torch.is_grad_enabled() and image.device.type == "cpu" and image.dtype != torch.float64)
+            or torch.compiler.is_compiling()
+        ):
+            return super().forward(image)
         if torch.is_autocast_enabled("cpu"):
-            input = input.to(torch.get_autocast_dtype("cpu"))
+            image = image.to(torch.get_autocast_dtype("cpu"))
         padding = self.padding
         if isinstance(self, Conv2dSame):
-            rows, columns = (get_same_padding(input.shape[d], self.kernel_size[d - 2], self.stride[d - 2], 1) for d in (2, 3))
-            input, padding = F.pad(input, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)), (0, 0)
-        answer: Tensor = _Depthwise.apply(input, self.weight, padding, self.stride[0])
+            rows, columns = (get_same_padding(image.shape[d], self.kernel_size[d - 2], self.stride[d - 2], 1) for d in (2, 3))
+            image, padding = F.pad(image, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)), (0, 0)
+        answer: Tensor = _Depthwise.apply(image, self.weight, padding, self.stride[0])
         return answer
 
 
@@ -71,8 +84,9 @@ def speed_up_depthwise(module: nn.Module) -> int:
     """Number of depthwise convolutions inside `module` that now take the fast path on a CPU; weights and names stay."""
     changed = 0
     for part in module.modules():
-        plain = type(part) in (nn.Conv2d, Conv2dSame)
-        if not plain or part.groups == 1 or part.groups != part.in_channels or part.in_channels != part.out_channels:
+        if not isinstance(part, nn.Conv2d) or type(part) not in (nn.Conv2d, Conv2dSame):
+            continue
+        if part.groups == 1 or part.groups != part.in_channels or part.in_channels != part.out_channels:
             continue
         if part.bias is None and part.dilation == (1, 1) and part.stride[0] == part.stride[1] and not isinstance(part.padding, str):
             part.__class__ = _FastConv2dSame if isinstance(part, Conv2dSame) else _FastConv2d

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ from diorama.data.cache import CachedDataset
 from diorama.data.loader import Source, StepLoader, move, require
 from diorama.data.transforms import train_transform
 from diorama.errors import TrainingError
-from diorama.evaluation.protocols import PROTOCOLS
+from diorama.evaluation.protocols import by_name
 from diorama.export.model_file import save_model
 from diorama.methods.base import Method, StepContext
 from diorama.running.evaluate import Evaluation, evaluate_model
+from diorama.running.evaluate_file import default_protocol
 from diorama.running.progress import TrainingProgress
 from diorama.running.report import write_report
 from diorama.running.torch_predictor import torch_gather, torch_predictor
@@ -37,7 +38,7 @@ from diorama.types import IGNORE, Sample
 logger = logging.getLogger("diorama")
 
 
-class Stopped(TrainingError):
+class StoppedError(TrainingError):
     """SIGTERM came; everything is saved."""
 
     exit_status = 143
@@ -52,7 +53,7 @@ def train(config: RunConfig, resume: str | Path | None = None) -> Path:
 
     Raises:
         UserError: the data lacks what the method needs, a file is damaged, a loss is not finite, memory is short, ...
-        Stopped: SIGTERM; the run can be resumed.
+        StoppedError: SIGTERM; the run can be resumed.
     """
     method_class = catalog.method(config.method)
     dataset = config.open_dataset("train")
@@ -101,9 +102,11 @@ class Training:
         self.total = min(self.plan.total, settings.steps or self.plan.total)
         self.step = 0
         if "semantic" in keys:
-            method.prepare({"class_counts": fabric.broadcast(count_labels(self.dataset, method.config.classes) if fabric.is_global_zero else None)})
+            method.prepare(
+                {"class_counts": fabric.broadcast(count_labels(self.dataset, method.config.classes) if fabric.is_global_zero else None)}
+            )
         if settings.channels_last:
-            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            method.to(memory_format=torch.channels_last)
         optimisers = method.optimisers()
         # everything requires grad here: DDP would never reduce a parameter that was frozen when it wrapped the module
         self.module = fabric.setup_module(method)
@@ -126,7 +129,7 @@ class Training:
         """All steps from where the run stands.
 
         Raises:
-            Stopped: SIGTERM came.
+            StoppedError: SIGTERM came.
         """
         settings = self.config.trainer
         if self.fabric.is_global_zero:
@@ -144,7 +147,9 @@ class Training:
                     self._log(terms, speed)
                 if agreed(self.fabric, stop.raised):
                     self.save()
-                    raise Stopped(f"stopped at step {self.step} of {self.total}. Go on with `diorama train --resume {self.run_folder.path}`.")
+                    raise StoppedError(
+                        f"stopped at step {self.step} of {self.total}. Go on with `diorama train --resume {self.run_folder.path}`."
+                    )
                 if settings.checkpoint_every and self.step % settings.checkpoint_every == 0 and self.step < self.total:
                     self.save()
                 epochs = settings.evaluate_every
@@ -160,8 +165,8 @@ class Training:
             self._freeze(stage.freeze)
         self.plan.apply(self.step, [optimiser.optimizer for optimiser in self.optimisers.values()])
         seed_step(self.config.seed, self.step, self.fabric.global_rank)
-        meta = [entry for sample in batch.values() for entry in sample["meta"]]
-        on_device = {name: move(sample, self.fabric.device, settings.channels_last) for name, sample in batch.items()}
+        meta: list[dict[str, Any]] = [entry for sample in batch.values() for entry in cast("list[Any]", sample["meta"])]
+        on_device = move(batch, self.fabric.device, settings.channels_last)
         context = StepContext(self.step, stage, [int(entry["sample_seed"]) for entry in meta])
         said: dict[str, float] = {}
         for turn in self.method.turns(context):
@@ -217,17 +222,18 @@ class Training:
         held_out = evaluation_split(self.config)
         if held_out is None:
             return None
+        named = self.config.evaluation.protocol
+        rules = by_name(named) if named else default_protocol(held_out)
         with self.average.applied():
             return evaluate_model(
                 torch_predictor(self.method, self.fabric.device, self.config.trainer.precision.replace("-true", "")),
                 held_out,
-                self.config.evaluation.protocol or default_protocol(held_out),
+                rules.vary(flip=True) if self.config.evaluation.flip else rules,
                 size=self.config.view.size,
                 batch_size=self.config.trainer.batch_size,
                 rank=self.fabric.global_rank,
                 world=self.fabric.world_size,
                 gather=torch_gather,
-                flip=self.config.evaluation.flip,
                 examples=examples,
             )
 
@@ -246,7 +252,7 @@ class Training:
                     labels=self.dataset.labels,
                     depth_cap=self.dataset.depth_cap,
                     input_size=self.config.view.size,
-                    training={"data": self.dataset.name, "terms": self.dataset.terms, "steps": self.step, "seed": self.config.seed},
+                    training={"terms": self.dataset.terms, **about(self.config, self.step)},
                 )
         found = self.evaluate(examples=2)
         if found is not None and held_out is not None and self.fabric.is_global_zero:
@@ -262,26 +268,17 @@ def evaluation_split(config: RunConfig) -> SceneDataset | None:
     return None
 
 
-def default_protocol(dataset: SceneDataset) -> str:
-    """The protocol that a data set is judged by unless another is named."""
-    classes = len(dataset.labels) if dataset.labels else None
-    for protocol in PROTOCOLS.values():
-        if protocol.dataset == dataset.name and protocol.classes in (classes, None):
-            return protocol.name
-    return "folder"
-
-
 def about(config: RunConfig, steps: int) -> dict[str, Any]:
     """What metrics.json says of a model: enough for Delta M to refuse a baseline of another kind."""
-    settings = config.to_dict()
+    images = config.trainer.batch_size * config.trainer.devices * config.trainer.nodes
     return {
         "method": config.method,
         "tasks": getattr(config.model, "tasks", "both"),
         "backbone": getattr(config.model, "backbone", None),
         "data": config.dataset,
-        "budget": f"{steps} steps of {config.trainer.batch_size * config.trainer.devices * config.trainer.nodes} at {config.view.window[0]}x{config.view.window[1]}",
+        "budget": f"{steps} steps of {images} at {config.view.window[0]}x{config.view.window[1]}",
         "seed": config.seed,
-        "config": settings["model"],
+        "config": config.to_dict()["model"],
     }
 
 
@@ -292,7 +289,9 @@ def count_labels(dataset: SceneDataset, classes: int) -> list[int]:
         counts += np.bincount(frame["semantic"].reshape(-1), minlength=256)
     beyond = [number for number in range(classes, IGNORE) if counts[number]]
     if beyond:
-        raise TrainingError(f"label {beyond[0]} occurs in {dataset.name} but the model has {classes} classes. Set model.classes={max(beyond) + 1}.")
+        raise TrainingError(
+            f"label {beyond[0]} occurs in {dataset.name} but the model has {classes} classes. Set model.classes={max(beyond) + 1}."
+        )
     return [int(count) for count in counts[:classes]]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,14 @@ FORMAT = 1
 
 
 def save_checkpoint(
-    path: Path, *, name: str, method: Method, average: MovingAverage, optimisers: Mapping[str, Optimizer], step: int, loader: Mapping[str, Any]
+    path: Path,
+    *,
+    name: str,
+    method: Method,
+    average: MovingAverage,
+    optimisers: Mapping[str, Optimizer],
+    step: int,
+    loader: Mapping[str, Any],
 ) -> None:
     """Write the state after `step` steps; the old file stays until the new one is whole."""
     state = {
@@ -33,10 +39,12 @@ def save_checkpoint(
     }
     temporary = path.with_suffix(".tmp")
     torch.save(state, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
-def load_checkpoint(path: Path, *, name: str, method: Method, average: MovingAverage, optimisers: Mapping[str, Optimizer]) -> tuple[int, dict[str, Any]]:
+def load_checkpoint(
+    path: Path, *, name: str, method: Method, average: MovingAverage, optimisers: Mapping[str, Optimizer]
+) -> tuple[int, dict[str, Any]]:
     """Steps done and the loader's state, after the rest was put back in place.
 
     Raises:

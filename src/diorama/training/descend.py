@@ -28,8 +28,14 @@ def descend(
     Gradients of `accumulate` steps are averaged before one update; clipping acts on the average.
 
     Args:
+        fabric: launched.
+        module: set up by `fabric`.
+        terms: losses by name, already weighted.
+        optimiser: set up by `fabric`.
         ids: frames of the batch, named if the loss is not finite.
+        step: number of this step, from 0.
         clip_norm: largest gradient norm, 0 = no clipping.
+        accumulate: steps per update.
 
     Raises:
         TrainingError: a term is not finite, or nothing was labelled and so nothing can be learnt.

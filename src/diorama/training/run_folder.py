@@ -52,7 +52,9 @@ class RunFolder:
                 except FileExistsError:
                     number += 1
         except OSError as error:
-            raise ConfigError(f"{out}: cannot create a run folder ({error.strerror}). Pass --out with a folder that can be written to.") from error
+            raise ConfigError(
+                f"{out}: cannot create a run folder ({error.strerror}). Pass --out with a folder that can be written to."
+            ) from error
         os.environ[VARIABLE] = str(path)
         return cls(path)
 
@@ -60,7 +62,11 @@ class RunFolder:
         """The whole configuration as config.yaml, and the machine and versions as environment.txt."""
         (self.path / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
         packages = ("diorama", "torch", "torchvision", "timm", "lightning", "numpy", "opencv-python-headless", "onnxruntime")
-        lines = [f"python {platform.python_version()}", f"platform {platform.platform()}", f"processor {platform.processor() or platform.machine()}"]
+        lines = [
+            f"python {platform.python_version()}",
+            f"platform {platform.platform()}",
+            f"processor {platform.processor() or platform.machine()}",
+        ]
         for package in packages:
             try:
                 lines.append(f"{package} {version(package)}")
@@ -92,7 +98,7 @@ class MetricsFile:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, self.path)
+        temporary.replace(self.path)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row; a new column rewrites the file, since stages differ in their terms."""

@@ -42,7 +42,9 @@ def build_fabric(settings: Trainer, run: RunFolder | None = None) -> Fabric:
             loggers=build_loggers(settings, run) if run else None,
         )
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"cannot start on '{settings.accelerator}' with {settings.devices} devices ({error}). See `diorama doctor`.") from error
+        raise ConfigError(
+            f"cannot start on '{settings.accelerator}' with {settings.devices} devices ({error}). See `diorama doctor`."
+        ) from error
 
 
 def build_loggers(settings: Trainer, run: RunFolder) -> list[Logger]:
@@ -80,7 +82,7 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     value = int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
     torch.manual_seed(value)
     random.seed(value)
-    np.random.seed(value)
+    np.random.seed(value)  # noqa: NPY002  third parties' transforms draw from it
 
 
 class StopSign:
@@ -104,7 +106,7 @@ class StopSign:
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, *_: int | FrameType | None) -> None:
         self.raised = True
 
 

@@ -1,0 +1,239 @@
+"""`diorama benchmark`: recipes x seeds -> one table with means, 95 % intervals and Delta M; goes on where it was stopped.
+
+A benchmark is a YAML file:
+
+```yaml
+title: CI-Net, Table 1, on procedural rooms
+base: ci_net/world_indoor        # a recipe, or a path
+seeds: [0, 1, 2]
+metrics: [miou, pixel_accuracy, rmse, delta1]
+baselines: [semantics alone, depth alone]
+rows:
+  baseline: {model.sharing: none, model.scene_understanding: false}
+  full: {}
+```
+
+Every finished run leaves `OUT/ROW-seedN.json`; a run that has its file is not run again, one that was stopped resumes from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from diorama import recipes
+from diorama.config import RunConfig, read_config
+from diorama.data.io import replacing
+from diorama.errors import ConfigError, DataError
+from diorama.evaluation.delta import Run, delta_m
+from diorama.evaluation.resample import t_interval
+from diorama.training.run_folder import VARIABLE, RunFolder
+
+logger = logging.getLogger("diorama")
+
+KEYS = {"title", "base", "seeds", "metrics", "baselines", "rows", "budget"}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is compared.
+
+    Args:
+        title: heading of the table.
+        base: recipe that every row starts from.
+        rows: row name -> settings that differ, dotted keys.
+        seeds: seeds of every row.
+        metrics: columns of the table.
+        baselines: names of the single-task rows that Delta M compares with; none: no Delta M.
+        budget: a sentence on size, steps and machine, printed under the table.
+    """
+
+    title: str
+    base: str
+    rows: dict[str, dict[str, Any]]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    metrics: tuple[str, ...] = ("miou", "rmse")
+    baselines: tuple[str, ...] = ()
+    budget: str = field(default="")
+
+    @classmethod
+    def read(cls, path: str | Path) -> Benchmark:
+        """The benchmark in a YAML file.
+
+        Raises:
+            ConfigError: it is missing, not YAML, or lacks a key.
+        """
+        path = Path(path)
+        try:
+            stored = yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(
+                f"{path}: cannot be read as YAML. Give the path of a benchmark file (recipes/*/benchmarks/*.yaml)."
+            ) from error
+        if not isinstance(stored, dict) or not {"title", "base", "rows"} <= set(stored) or not set(stored) <= KEYS:
+            raise ConfigError(
+                f"{path}: a benchmark has the keys title, base, rows and may have {', '.join(sorted(KEYS - {'title', 'base', 'rows'}))}."
+            )
+        values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+        found = cls(**values)
+        missing = [name for name in found.baselines if name not in found.rows]
+        if missing:
+            raise ConfigError(f"{path}: baseline '{missing[0]}' is no row. Rows: {', '.join(found.rows)}.")
+        return found
+
+
+def run_benchmark(
+    benchmark: Benchmark,
+    out: str | Path,
+    flags: Sequence[str] = (),
+    *,
+    rows: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    keep: bool = False,
+) -> Path:
+    """Train and evaluate what has no result in `out` yet, then write table.md and runs.csv; their folder comes back.
+
+    Args:
+        benchmark: rows x seeds.
+        out: folder of the results; run folders live in `out/runs` until their run is finished.
+        flags: settings for all rows, as on the command line (`--data.root`, ...).
+        rows: only these; empty: all.
+        seeds: only these; empty: those of the benchmark.
+        keep: keep checkpoints and model files of finished runs.
+
+    Raises:
+        ConfigError: an unknown row, or a setting that does not exist; told before anything is trained.
+    """
+    out = Path(out)
+    unknown = [name for name in rows if name not in benchmark.rows]
+    if unknown:
+        raise ConfigError(f"no row '{unknown[0]}'. Rows: {', '.join(benchmark.rows)}.")
+    # all configurations are read first: a typo in the last row should not cost the hours of the rows before it
+    todo = [
+        (name, seed, read_config([*flags, "--seed", str(seed)], settings=row_settings(benchmark, name)))
+        for seed in (seeds or benchmark.seeds)
+        for name in (rows or benchmark.rows)
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    for number, (name, seed, config) in enumerate(todo, 1):
+        target = out / f"{_slug(name)}-seed{seed}.json"
+        if target.exists():
+            continue
+        logger.info("run %d of %d: %s, seed %d", number, len(todo), name, seed)
+        finished = train_once(config, out / "runs" / target.stem)
+        shutil.copyfile(finished / "metrics.json", target.with_suffix(".tmp"))
+        target.with_suffix(".tmp").replace(target)
+        if not keep:
+            shutil.rmtree(finished)
+        write_tables(benchmark, out)
+    write_tables(benchmark, out)
+    return out
+
+
+def row_settings(benchmark: Benchmark, name: str) -> dict[str, Any]:
+    """The base recipe with the settings of one row, as nested dictionaries."""
+    settings: dict[str, Any] = recipes.read_yaml(recipes.find(benchmark.base))
+    for key, value in benchmark.rows[name].items():
+        place = settings
+        *sections, leaf = key.split(".")
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[leaf] = value
+    return settings
+
+
+def train_once(config: RunConfig, folder: Path) -> Path:
+    """The folder of a finished run; a run stopped there before goes on from its checkpoint."""
+    from diorama.running.train import train
+
+    if not (folder / "last.ckpt").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        os.environ[VARIABLE] = str(folder)
+        try:
+            return train(config)
+        finally:
+            os.environ.pop(VARIABLE, None)
+    return train(config, resume=RunFolder(folder).path)
+
+
+def finished_runs(benchmark: Benchmark, out: Path) -> dict[str, list[Run]]:
+    """Every finished run by row, in the order of the benchmark; rows without one are left out."""
+    found: dict[str, list[Run]] = {}
+    for name in benchmark.rows:
+        files = sorted(out.glob(f"{_slug(name)}-seed*.json"), key=lambda path: int(path.stem.rpartition("seed")[2]))
+        if files:
+            found[name] = [Run.read(file) for file in files]
+    return found
+
+
+def write_tables(benchmark: Benchmark, out: Path) -> None:
+    """table.md (mean and 95 % interval per row) and runs.csv (every run) from the finished runs in `out`."""
+    found = finished_runs(benchmark, out)
+    lines = [
+        f"# {benchmark.title}",
+        "",
+        "| row | seeds | " + " | ".join(benchmark.metrics) + " | Delta M |",
+        "|---" * (len(benchmark.metrics) + 3) + "|",
+    ]
+    for name, runs in found.items():
+        cells = [_cell([run.values.get(metric, math.nan) for run in runs]) for metric in benchmark.metrics]
+        lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} | {_delta(benchmark, found, name)} |")
+    if found:
+        first = next(iter(found.values()))[0]
+        lines += [
+            "",
+            f"Protocol: {first.protocol.sentence()}",
+            f"Budget of every row: {first.model.get('budget')}, backbone {first.model.get('backbone')}.",
+        ]
+    lines += [benchmark.budget, "Mean and 95 % t-interval over seeds; a row of one seed is one run.", ""]
+    with replacing(out / "table.md") as path:
+        Path(path).write_text("\n".join(line for line in lines if line is not None))
+    with replacing(out / "runs.csv") as path, Path(path).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "seed", *benchmark.metrics, "protocol", "budget", "backbone"])
+        for name, runs in found.items():
+            for run in runs:
+                values = [f"{run.values[metric]:.6g}" if metric in run.values else "" for metric in benchmark.metrics]
+                writer.writerow(
+                    [name, run.model.get("seed"), *values, run.protocol.name, run.model.get("budget"), run.model.get("backbone")]
+                )
+
+
+def _delta(benchmark: Benchmark, found: Mapping[str, list[Run]], name: str) -> str:
+    """Delta M of a joint row over the single-task rows with the same seeds."""
+    if not benchmark.baselines or name in benchmark.baselines or any(base not in found for base in benchmark.baselines):
+        return ""
+    seeds = set.intersection(*({run.model.get("seed") for run in found[row]} for row in (name, *benchmark.baselines)))
+    if not seeds:
+        return ""
+    shared = {row: [run for run in found[row] if run.model.get("seed") in seeds] for row in (name, *benchmark.baselines)}
+    try:
+        return delta_m(shared[name], [run for base in benchmark.baselines for run in shared[base]]).sentence()
+    except DataError:
+        return ""
+
+
+def _cell(values: Sequence[float]) -> str:
+    values = [value for value in values if not math.isnan(value)]
+    if not values:
+        return ""
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return f"{mean:.4g}"
+    interval = t_interval(values)
+    return f"{mean:.4g} ± {(interval[1] - interval[0]) / 2:.2g}" if interval else f"{mean:.4g}"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
