@@ -94,7 +94,7 @@ def make(words: Sequence[str]) -> int:
     from diorama.data.fixtures import make as start
 
     out = Path(own["out"]).expanduser()
-    written = start(name, out, layout=own["layout"], frames=own["frames"], split=own["split"], **settings)
+    written = start(name, out, own["layout"], own["frames"], own["split"], **settings)
     print(f"{len(written)} frames in {out}")
     return 0
 

@@ -126,9 +126,7 @@ def test_nan_and_negative_depth_are_counted(tmp_path: Path) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    npst.arrays(np.float32, st.sampled_from([(3, 5), (1, 1), (4, 2, 3)]), elements=st.floats(width=32, allow_nan=False)), st.booleans()
-)
+@given(npst.arrays(np.float32, st.sampled_from([(3, 5), (1, 1), (4, 2, 3)]), elements=st.floats(width=32, allow_nan=False)), st.booleans())
 def test_pfm_round_trip_in_both_byte_orders(tmp_path_factory: pytest.TempPathFactory, values: np.ndarray, big: bool) -> None:
     path = tmp_path_factory.mktemp("pfm") / "v.pfm"
     io.write_pfm(path, values, big_endian=big)
@@ -215,7 +213,9 @@ def test_pixel_limit_is_checked_before_decoding(tmp_path: Path) -> None:
     """A 30000 x 30000 header over no data at all: the answer is the limit, not the missing data."""
     header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
+    (tmp_path / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    )
     with pytest.raises(DataError, match="limit of .* pixels"):
         io.read_image(tmp_path / "bomb.png")
     (tmp_path / "bomb.pfm").write_bytes(b"Pf\n40000 40000\n-1\n")

@@ -80,7 +80,9 @@ def test_nyu13_json_beside_the_data_agrees(real_data: Path) -> None:
 def test_cityscapes_tables_are_the_official_ones() -> None:
     ids = np.arange(34, dtype=np.uint8)
     assert labels.convert(ids, labels.CITYSCAPES34_TO_19).tolist() == [train_id for _, _, train_id in OFFICIAL_CITYSCAPES]
-    assert labels.convert(ids, labels.CITYSCAPES34_TO_7).tolist() == [category - 1 if category else 255 for _, category, _ in OFFICIAL_CITYSCAPES]
+    assert labels.convert(ids, labels.CITYSCAPES34_TO_7).tolist() == [
+        category - 1 if category else 255 for _, category, _ in OFFICIAL_CITYSCAPES
+    ]
 
 
 def test_cityscapes_conversions_commute_and_invert() -> None:

@@ -43,8 +43,8 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        where = f"{self.split} {self.frame}".strip()
-        return f"{self.level}: {where}: {self.text}" if where and self.frame not in self.text else f"{self.level}: {self.text}"
+        where = " ".join(word for word in (self.split, self.frame) if word and word not in self.text)
+        return f"{self.level}: {where}: {self.text}" if where else f"{self.level}: {self.text}"
 
 
 def list_datasets() -> list[DatasetRow]:
@@ -61,6 +61,7 @@ def check_dataset(
     splits: Sequence[str] | None = None,
     frames: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    /,
     **settings: Any,
 ) -> list[Finding]:
     """Findings over the splits of a data set (all that it is published with, unless named), and frames shared by two of them.

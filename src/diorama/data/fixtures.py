@@ -5,6 +5,7 @@ What a layout cannot hold is left out (CamVid has no depth). Labels are converte
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import re
@@ -78,10 +79,8 @@ def _report_clipped(clipped: int, out: Path) -> None:
 def write_folder(frames: Iterable[Frame], out: str | Path, split: str = "train", labels: LabelSet | None = None) -> list[Path]:
     """Store frames as the `folder` layout, `KEY/SPLIT/STEM.png` + `dataset.yaml`; returns the images (or what there is).
 
-    Depth is 16-bit PNG at 256 units a metre (up to 256 m, steps of 4 mm), disparity at 256 units a pixel.
-
-    Raises:
-        DataError: the frames have different cameras (one `dataset.yaml` describes them all), or cannot be written.
+    Depth is 16-bit PNG at 256 units a metre (up to 256 m, steps of 4 mm), disparity at 256 units a pixel; each frame's
+    camera is `intrinsics/SPLIT/STEM.json`.
     """
     import yaml
 
@@ -90,10 +89,11 @@ def write_folder(frames: Iterable[Frame], out: str | Path, split: str = "train",
     if labels is not None:
         settings |= {"classes": list(labels.classes), "palette": [list(colour) for colour in labels.palette]}
     written, clipped = [], 0
-    camera: dict[str, Any] | None = None
     for number, frame in enumerate(frames):
         stem = _stem(frame, number)
-        paths = {key: out / names[0] / split / f"{stem}.png" for key, names in FOLDERS.items() if key in frame}
+        if "intrinsics" in frame:
+            _write_json(out / "intrinsics" / split / f"{stem}.json", _camera(frame))
+        paths = {key: out / names[0] / split / f"{stem}.png" for key, names in FOLDERS.items() if key in frame and key != "intrinsics"}
         for key, path in paths.items():
             value: Any = frame[key]  # type: ignore[literal-required]
             if key in ("image", "right"):
@@ -103,21 +103,15 @@ def write_folder(frames: Iterable[Frame], out: str | Path, split: str = "train",
             else:
                 clipped += io.write_depth_png(path, value, 256)
         written.append(next(iter(paths.values())))
-        here = _camera(frame)
-        if camera is not None and here != camera:
-            raise DataError(f"{out}: frame {stem} has another camera than the frames before. Store each camera in its own folder.")
-        camera = here
     _report_clipped(clipped, out)
     with io.replacing(out / "dataset.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(settings | (camera or {}), sort_keys=False, default_flow_style=None, width=120))
+        temporary.write_text(yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=120))
     return written
 
 
-def _camera(frame: Frame) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if "intrinsics" in frame:
-        matrix = frame["intrinsics"]
-        found["intrinsics"] = dict(zip(("fx", "fy", "cx", "cy"), (float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))), strict=True))
+def _camera(frame: Frame) -> dict[str, float]:
+    matrix = frame["intrinsics"]
+    found = dict(zip(("fx", "fy", "cx", "cy"), (float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))), strict=True))
     if "baseline" in frame:
         found["baseline"] = float(frame["baseline"])
     return found
@@ -214,8 +208,12 @@ def _write_camera(path: Path, frame: Frame) -> None:
         "extrinsic": {"baseline": float(frame["baseline"]), "pitch": 0.0, "roll": 0.0, "x": 0.0, "y": 0.0, "yaw": 0.0, "z": 0.0},
         "intrinsic": {"fx": float(matrix[0, 0]), "fy": float(matrix[1, 1]), "u0": float(matrix[0, 2]), "v0": float(matrix[1, 2])},
     }
+    _write_json(path, camera)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     with io.replacing(path) as temporary:
-        temporary.write_text(json.dumps(camera, indent=4))
+        temporary.write_text(json.dumps(content, indent=4))
 
 
 def write_camvid(frames: Iterable[Frame], out: str | Path, split: str = "train", labels: LabelSet | None = CAMVID11) -> list[Path]:
@@ -238,7 +236,7 @@ WRITERS: dict[str, Callable[..., list[Path]]] = {
 """Layouts of `diorama data make`."""
 
 
-def make(name: str, out: str | Path, layout: str = "folder", frames: int = 16, split: str = "train", **settings: Any) -> list[Path]:
+def make(name: str, out: str | Path, layout: str = "folder", frames: int = 16, split: str = "train", /, **settings: Any) -> list[Path]:
     """Store the first frames of a data set (by catalog name, procedural ones need no root) in a layout; returns the images.
 
     Args:
@@ -255,7 +253,10 @@ def make(name: str, out: str | Path, layout: str = "folder", frames: int = 16, s
     """
     if layout not in WRITERS:
         raise ConfigError(f"unknown layout '{layout}': {suggest(layout, WRITERS)}")
-    dataset = catalog.dataset(name)(split=split, **settings)
+    kind = catalog.dataset(name)
+    if "frames" in inspect.signature(kind).parameters:
+        settings["frames"] = frames
+    dataset = kind(split=split, **settings)
     out = Path(out)
     taken = [folder for folder in (out / split, *out.glob(f"*/{split}")) if folder.exists()]
     if taken:

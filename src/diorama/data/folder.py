@@ -1,5 +1,8 @@
 """The user's own frames: `images/ semantic/ depth/ sparse_depth/ right/ disparity/`, matched by file stem, and `dataset.yaml`.
 
+Cameras that differ between frames go into `intrinsics/STEM.txt` (9 numbers row by row, or fx fy cx cy) or `STEM.json`
+(`{"fx":, "fy":, "cx":, "cy":, "baseline":}`); one camera for all goes into `dataset.yaml`.
+
 Splits: sub-folders (`images/train/...` or `train/images/...`), else lists of stems (`train.txt`, `val.txt`, `test.txt` in the
 root), else a fixed draw by a hash of the stem: a tenth val, a tenth test, the rest train. `all` is everything.
 
@@ -20,6 +23,7 @@ root), else a fixed draw by a hash of the stem: a tenth val, a tenth test, the r
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -41,6 +45,7 @@ FOLDERS = {
     "depth": ("depth",),
     "sparse_depth": ("sparse_depth",),
     "disparity": ("disparity",),
+    "intrinsics": ("intrinsics", "camera"),
 }
 """Key of a frame -> names its folder may have."""
 
@@ -66,7 +71,7 @@ class Folder(SceneDataset):
     citation: ClassVar[str] = "your own data"
     terms: ClassVar[str] = "yours"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "all")
-    offers: ClassVar[frozenset[str]] = frozenset({*FOLDERS, "intrinsics", "baseline"})
+    offers: ClassVar[frozenset[str]] = frozenset({*FOLDERS, "baseline"})
     root_hint: ClassVar[str] = "{images,semantic,depth,sparse_depth,right,disparity} with equal file stems, dataset.yaml"
     derived_splits: ClassVar[frozenset[str]] = frozenset({"all"})
     root: Path
@@ -95,22 +100,24 @@ class Folder(SceneDataset):
         self._table: NDArray[np.uint8] | None = None
         if "semantic" in self._keys:
             self.labels, self._table = _label_set(self.root, self.settings)
+        if "intrinsics" in self._keys and read_camera(self._files["intrinsics"][self.ids[0]])[1] is not None:
+            self._keys |= {"baseline"}
         fixed: set[str] = {key for key in ("intrinsics", "baseline") if key in self.settings}
         self._matrix = _matrix(self.root, self.settings["intrinsics"]) if "intrinsics" in fixed else None
-        if {"intrinsics", "baseline"} <= fixed and "disparity" in self._keys:
-            fixed.add("depth")
         self.provides = frozenset({*self._keys, *fixed})
+        if {"intrinsics", "baseline", "disparity"} <= self.provides:
+            self.provides |= {"depth"}
 
     def files(self) -> Iterable[Path]:
         """Every file of the split's frames, and `dataset.yaml`."""
-        frames = [self._files[key][frame_id] for key in sorted(self._keys) for frame_id in self.ids]
+        frames = [self._files[key][frame_id] for key in sorted(self._keys & FOLDERS.keys()) for frame_id in self.ids]
         return [*frames, self.root / "dataset.yaml"]
 
     def check(self) -> list[str]:
         """Which frames are left out because a folder lacks them."""
-        union = sorted(set().union(*(self._files[key] for key in self._keys)))
+        union = sorted(set().union(*(self._files[key] for key in self._keys & FOLDERS.keys())))
         findings = []
-        for key in sorted(self._keys):
+        for key in sorted(self._keys & FOLDERS.keys()):
             lacking = [frame_id for frame_id in union if frame_id not in self._files[key]]
             if lacking:
                 findings.append(f"{self.root}: {len(lacking)} frames have no {key} (first: {lacking[0]}) and are left out. Add the files.")
@@ -123,7 +130,7 @@ class Folder(SceneDataset):
             DataError: a file is damaged, a label id is out of range, or sizes differ.
         """
         frame_id = self.ids[index]
-        paths = {key: self._files[key][frame_id] for key in self._keys}
+        paths = {key: self._files[key][frame_id] for key in sorted(self._keys & FOLDERS.keys())}
         # A unit without a scale means whole units: a 16-bit PNG of millimetres.
         scale = self.settings.get("depth_scale", 1.0 if "depth_unit" in self.settings else None)
         frame: dict[str, Any] = {}
@@ -132,12 +139,14 @@ class Folder(SceneDataset):
                 frame[key] = io.read_image(path)
             elif key == "semantic":
                 frame[key] = self._semantic(path)
+            elif key == "intrinsics":
+                frame |= self._camera(path)
             elif key == "disparity":
                 frame[key] = io.read_depth(path, self.settings.get("disparity_scale"))
             else:
                 frame[key] = io.read_depth(path, scale) * np.float32(self._metres_per_unit)
         if self._matrix is not None:
-            frame["intrinsics"] = self._matrix.copy()
+            frame.setdefault("intrinsics", self._matrix.copy())
         if "baseline" in self.settings:
             frame["baseline"] = float(self.settings["baseline"])
         if "depth" in self.provides and "depth" not in frame:
@@ -145,6 +154,12 @@ class Folder(SceneDataset):
         frame["meta"] = {"id": frame_id, "path": str(paths.get("image", next(iter(paths.values())))), "split": self.split}
         self._check_sizes(frame, frame_id)  # type: ignore[arg-type]
         return frame  # type: ignore[return-value]
+
+    def _camera(self, path: Path) -> dict[str, Any]:
+        matrix, baseline = read_camera(path)
+        if "baseline" in self._keys and baseline is None:
+            raise DataError(f"{path}: no baseline, though other cameras have one. Add `baseline` [m].")
+        return {"intrinsics": matrix} if baseline is None else {"intrinsics": matrix, "baseline": baseline}
 
     def _choose_keys(self, keys: Sequence[str] | None) -> None:
         there = {key for key, files in self._files.items() if files}
@@ -195,6 +210,32 @@ class Folder(SceneDataset):
                 f"(0..{len(self.labels) - 1}, 255 = ignore). Mend the file, or list the file ids under `ids` in dataset.yaml."
             )
         return ids.astype(np.uint8)
+
+
+def read_camera(path: Path) -> tuple[NDArray[np.float64], float | None]:
+    """`(3, 3)` camera matrix [px] and baseline [m] (None if it says none) of an `intrinsics/` file, JSON or text.
+
+    Raises:
+        DataError: the file cannot be read or is neither.
+    """
+    try:
+        text = path.read_text()
+        if path.suffix.lower() == ".json":
+            values = json.loads(text)
+            numbers = [float(values[name]) for name in ("fx", "fy", "cx", "cy")]
+            baseline = float(values["baseline"]) if "baseline" in values else None
+        else:
+            numbers, baseline = [float(word) for word in text.replace(",", " ").split()], None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the file.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no camera ({type(error).__name__}: {error}). Write fx fy cx cy, or 9 numbers row by row.") from error
+    if len(numbers) == 9:
+        return np.array(numbers).reshape(3, 3), baseline
+    if len(numbers) != 4:
+        raise DataError(f"{path}: {len(numbers)} numbers, expected fx fy cx cy or 9 row by row. Mend the file.")
+    fx, fy, cx, cy = numbers
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), baseline
 
 
 def read_settings(root: Path) -> dict[str, Any]:
@@ -276,7 +317,9 @@ def _matrix(root: Path, intrinsics: object) -> NDArray[np.float64]:
 
 def _files_of(root: Path, key: str, split: str) -> dict[str, Path]:
     """{stem: file} of one key in one split (`all`: every split), by the three rules of the module."""
-    suffixes = {"semantic": io.IMAGE_SUFFIXES, "image": io.IMAGE_SUFFIXES, "right": io.IMAGE_SUFFIXES}.get(key, io.DEPTH_SUFFIXES)
+    suffixes = (
+        io.IMAGE_SUFFIXES if key in ("semantic", "image", "right") else (".txt", ".json") if key == "intrinsics" else io.DEPTH_SUFFIXES
+    )
     names = FOLDERS[key]
     divided = [
         s for s in ("train", "val", "test") if any((root / s / n).is_dir() or (root / n / s).is_dir() for f in FOLDERS.values() for n in f)

@@ -47,16 +47,23 @@ def plot(dataset: SceneDataset, out: str | Path, frames: int = 6, width: int = 3
         raise DataError(f"{dataset.name} {dataset.split}: no frames to plot. Check the root folder.")
     chosen = np.linspace(0, len(dataset) - 1, min(frames, len(dataset))).round().astype(int)
     picked = [dataset[int(index)] for index in dict.fromkeys(chosen.tolist())]
-    io.write_image(out, contact_sheet(picked, dataset.labels, width, f"{dataset.title}, {dataset.split}: {len(dataset)} frames"))
+    title = f"{dataset.title}, {dataset.split}: {len(dataset)} frame{'' if len(dataset) == 1 else 's'}"
+    io.write_image(out, contact_sheet(picked, dataset.labels, width, title, dataset.depth_cap))
     return Path(out)
 
 
-def contact_sheet(frames: list[Frame], labels: LabelSet | None, width: int = 320, title: str = "") -> Picture:
-    """`(h, w, 3)` RGB: one row per frame, its columns as in the first frame; a legend of the classes that occur below."""
+def contact_sheet(frames: list[Frame], labels: LabelSet | None, width: int = 320, title: str = "", depth_cap: float = np.inf) -> Picture:
+    """`(h, w, 3)` RGB: one row per frame, its columns as in the first frame; a legend of the classes that occur below.
+
+    Colours of depth end at the 99th percentile or `depth_cap` [m], whichever is nearer.
+    """
     keys = [key for key in _TITLES if key in frames[0]]
     lows_highs: dict[str, tuple[float, float]] = {
         key: _value_range(frames, key) for key in ("depth", "sparse_depth", "disparity") if key in keys
     }
+    for key in lows_highs.keys() & {"depth", "sparse_depth"}:
+        low, high = lows_highs[key]
+        lows_highs[key] = low, max(min(high, depth_cap), low * 1.01)
     if "depth" in lows_highs and "sparse_depth" in lows_highs:
         lows_highs["sparse_depth"] = lows_highs["depth"]
     rows = [_row(frame, keys, labels, width, lows_highs) for frame in frames]

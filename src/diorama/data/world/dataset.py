@@ -27,6 +27,9 @@ class World(SceneDataset):
 
     citation: ClassVar[str] = "Procedural scenes of this package; nothing to cite."
     terms: ClassVar[str] = "Apache-2.0, as the package that draws them."
+    offers: ClassVar[frozenset[str]] = frozenset(
+        {"image", "right", "semantic", "depth", "sparse_depth", "disparity", "intrinsics", "baseline", "domain"}
+    )
     styles: ClassVar[tuple[str, ...]]
     scanner: ClassVar[Scanner]
     background: ClassVar[int] = IGNORE

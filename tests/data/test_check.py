@@ -1,0 +1,181 @@
+"""`check` finds what was broken on purpose and nothing else; the contact sheet shows the right colours; `make` stores scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from diorama import catalog
+from diorama.data import io
+from diorama.data.camvid import CamVid
+from diorama.data.check import check, check_dataset, check_frame, list_datasets
+from diorama.data.fixtures import make, write_camvid, write_folder, write_nyuv2
+from diorama.data.folder import Folder
+from diorama.data.labels import NYU13
+from diorama.data.nyuv2 import NYUv2
+from diorama.data.sheet import contact_sheet, plot
+from diorama.errors import ConfigError, DataError
+from diorama.types import SCENE_KEYS, Frame
+
+Make = Callable[..., Frame]
+
+
+def errors(findings: list[object]) -> list[str]:
+    return [str(finding) for finding in findings if finding.level == "error"]  # type: ignore[attr-defined]
+
+
+def test_the_list_has_every_data_set() -> None:
+    rows = list_datasets()
+    assert [row.name for row in rows] == list(catalog.names("datasets"))
+    for row in rows:
+        assert row.title
+        assert row.terms
+        assert row.provides
+        assert set(row.provides) <= SCENE_KEYS
+        assert {"train", "test"} <= set(row.splits)
+
+
+def test_a_sound_set_has_no_findings(tmp_path: Path, frame: Make) -> None:
+    write_nyuv2([frame(k) for k in range(2)], tmp_path, "train")
+    write_nyuv2([frame(2)], tmp_path, "test", first=2)
+    assert check_dataset("nyuv2", root=tmp_path) == []
+
+
+def test_every_damage_is_found_once(tmp_path: Path, frame: Make) -> None:
+    write_nyuv2([frame(k) for k in range(6)], tmp_path, "train")
+    folder = tmp_path / "train"
+    (folder / "depth/0000.png").unlink()
+    io.write_depth_png(folder / "depth/0001.png", np.ones((6, 8), np.float32), 1000)
+    cv2.imwrite(str(folder / "depth/0002.png"), np.ones((12, 16), np.uint8))
+    io.write_label_png(folder / "semantic40/0003.png", np.full((12, 16), 99, np.uint8))
+    data = (folder / "image/0004.png").read_bytes()
+    (folder / "image/0004.png").write_bytes(data[: len(data) // 2])
+    found = errors(check(NYUv2(tmp_path, "train")))
+    for number, words in enumerate(("missing", "sizes differ", "8-bit PNG", "label id 99", "truncated")):
+        about = [text for text in found if f"{number:04d}" in text]
+        assert len(about) == 1, about
+        assert words in about[0]
+    assert len(found) == 5
+    assert all("\n" not in text for text in found)
+
+
+def test_the_same_frame_in_two_splits(tmp_path: Path, frame: Make) -> None:
+    write_camvid([frame(k, classes=11) for k in range(3)], tmp_path, "train")
+    write_camvid([frame(k, classes=11) for k in range(2, 5)], tmp_path, "test")
+    findings = check_dataset("camvid", root=tmp_path)
+    assert errors(findings) == ["error: 1 frames are in 'train' and in 'test' (first: scene_2). Take them out of one."]
+    assert [finding.split for finding in findings if finding.level == "warning"] == ["val"]
+    assert errors(check_dataset("camvid", ["val", "train"], root=tmp_path)) != []
+
+
+def test_nothing_to_open_is_an_error_itself(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        check_dataset("nyuv2", root=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"depth": np.full((12, 16), 2500, np.float32)}, "millimetres read as metres"),
+        ({"depth": np.full((12, 16), 0.004, np.float32)}, "a scale too large"),
+        ({"depth": np.zeros((12, 16), np.float32)}, "no known pixel"),
+        ({"depth": np.full((12, 16), np.nan, np.float32)}, "NaN"),
+        ({"sparse_depth": np.ones((12, 16), np.float32)}, "sparse_depth is known at 100%"),
+        ({"semantic": np.full((12, 16), 13, np.uint8)}, r"label 13 out of range, there are 13 classes"),
+        ({"semantic": np.full((12, 16), 255, np.uint8)}, "no pixel has a label"),
+        ({"image": np.full((12, 16, 3), 7, np.uint8)}, "one colour only"),
+        ({"right": np.zeros((12, 15, 3), np.uint8)}, "the right view is 15x12"),
+        ({"baseline": 540.0}, "has to be metres"),
+        ({"intrinsics": np.diag([20.0, 20.0, 1.0]) + [[0, 0, 800], [0, 0, 5], [0, 0, 0]]}, "outside the 16x12 image"),
+        ({"intrinsics": np.diag([-20.0, 20.0, 1.0])}, "not positive"),
+    ],
+)
+def test_suspicious_frames(tmp_path: Path, frame: Make, changes: dict[str, object], expected: str) -> None:
+    write_folder([frame(0, classes=13, stereo=True)], tmp_path, labels=NYU13)
+    dataset = Folder(tmp_path)
+    assert check_frame(dataset[0], dataset) == []
+    found = check_frame({**dataset[0], **changes}, dataset)  # type: ignore[typeddict-item]
+    assert len(found) == 1
+    assert expected in found[0][1]
+    assert found[0][1].endswith((".", "?"))
+
+
+def test_right_view_that_is_a_copy_and_missing_keys(tmp_path: Path, frame: Make) -> None:
+    write_folder([frame(0, classes=13, stereo=True)], tmp_path, labels=NYU13)
+    dataset = Folder(tmp_path)
+    read = dataset[0]
+    read["right"] = read["image"].copy()
+    del read["depth"]
+    texts = [text for _, text in check_frame(read, dataset)]
+    assert "no 'depth', though" in texts[0]
+    assert "copy of the left" in texts[1]
+
+
+def test_classes_that_never_occur_are_named(tmp_path: Path, frame: Make) -> None:
+    made = frame(0, classes=11)
+    made["semantic"][made["semantic"] == 7] = 0
+    write_camvid([made], tmp_path, "train")
+    found = [finding.text for finding in check(CamVid(tmp_path))]
+    assert len(found) == 1
+    assert found[0].startswith("1 of 11 classes never occur (fence): ")
+
+
+def test_progress_is_told(tmp_path: Path, frame: Make) -> None:
+    write_camvid([frame(k, classes=11) for k in range(5)], tmp_path, "train")
+    seen: list[tuple[int, int]] = []
+    check(CamVid(tmp_path), 3, lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_contact_sheet_shows_image_and_label_colours(frame: Make) -> None:
+    made = frame(0, classes=13, size=(60, 80), stereo=True)
+    made["semantic"][:] = 3
+    made["image"][:] = (10, 200, 30)
+    made["sparse_depth"] = made["depth"] * (np.arange(80) % 9 == 0)
+    sheet = contact_sheet([made, made], NYU13, width=80, title="two frames")
+    colours, counts = np.unique(sheet.reshape(-1, 3), axis=0, return_counts=True)
+    found = {tuple(int(v) for v in colour): int(count) for colour, count in zip(colours, counts, strict=True)}
+    assert found[10, 200, 30] == 2 * 60 * 80
+    assert found[NYU13.palette[3]] >= 2 * 60 * 80
+    assert sheet.shape[0] > 2 * 60
+    assert sheet.shape[1] > 5 * 80
+
+
+def test_near_is_brighter_than_far(frame: Make) -> None:
+    made: Frame = {"depth": np.geomspace(1, 10, 100, dtype=np.float32)[None].repeat(40, 0), "meta": {}}
+    sheet = contact_sheet([made], None, width=100)
+    row = sheet[sheet.shape[0] - 28, 8:108].astype(int).sum(-1)
+    assert row[0] > row[40] > row[99]
+
+
+def test_plot_writes_a_picture(tmp_path: Path, frame: Make) -> None:
+    write_camvid([frame(k, classes=11) for k in range(3)], tmp_path, "val")
+    assert plot(CamVid(tmp_path, "val"), tmp_path / "out" / "sheet.png", frames=2, width=48) == tmp_path / "out" / "sheet.png"
+    assert io.read_image(tmp_path / "out" / "sheet.png").shape[1] >= 2 * 48
+
+
+@pytest.mark.parametrize(("name", "layout"), [("world_indoor", "folder"), ("world_indoor", "nyuv2"), ("world_street", "cityscapes")])
+def test_make_stores_procedural_scenes_that_read_back(tmp_path: Path, name: str, layout: str) -> None:
+    stereo = layout == "cityscapes"
+    images = make(name, tmp_path / "set", layout, 1, "train", size=(32, 48), stereo=stereo)
+    assert len(images) == 1
+    made = catalog.dataset(name)(frames=1, split="train", size=(32, 48), stereo=stereo)[0]
+    arguments = {"classes": 13} if layout == "nyuv2" else {"keys": ("image", "right", "semantic", "depth")} if stereo else {}
+    read = catalog.dataset(layout)(tmp_path / "set", "train", **arguments)[0]
+    for key in ("image", "semantic", *(["right"] if stereo else [])):
+        assert np.array_equal(read[key], made[key]), key
+    step = (read["depth"] ** 2 / (made["baseline"] * made["intrinsics"][0, 0]) if stereo else np.ones((32, 48))) / 256
+    assert (np.abs(read["depth"] - made["depth"]) <= step).all()
+    with pytest.raises(DataError, match="exists already"):
+        make(name, tmp_path / "set", layout, 1, "train", size=(32, 48))
+
+
+def test_make_refuses_what_a_layout_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'nyuv2'"):
+        make("world_indoor", tmp_path, "nyu2")
+    with pytest.raises(DataError, match="labels of 'nyu13' cannot be stored as 'camvid11'. Choose layout=folder"):
+        make("world_indoor", tmp_path / "new", "camvid", 1, size=(32, 48))
