@@ -104,8 +104,8 @@ def view(
     height: int,
     width: int,
     *,
-    yaw: float = 20.0,
-    pitch: float = 16.0,
+    yaw: float = 14.0,
+    pitch: float = 9.0,
     background: tuple[int, int, int] = (24, 26, 31),
 ) -> NDArray[np.uint8]:
     """`(height, width, 3)` RGB picture of the points from a camera swung round the middle of the scene.
@@ -124,29 +124,30 @@ def view(
         return canvas
     pivot = np.median(cloud.points, axis=0)
     turned = (cloud.points - pivot) @ _rotation(yaw, pitch).T
-    # Far enough back that the 2nd and 98th percentile of the points fit into the picture.
-    centre = (np.percentile(turned, 2, axis=0) + np.percentile(turned, 98, axis=0)) / 2
-    turned = turned - centre * (1, 1, 0)
-    extent = np.percentile(np.abs(turned[:, :2]), 98, axis=0)
-    focal_px = 1.1 * max(height, width)
-    distance = focal_px * max(extent[0] / (0.48 * width), extent[1] / (0.48 * height)) - np.percentile(turned[:, 2], 10) * 0.5
-    depth = turned[:, 2] + max(distance, 0.1)
-    visible = depth > 0.05
-    depth, turned, colours = depth[visible], turned[visible], cloud.colours[visible]
-    u = np.round(focal_px * turned[:, 0] / depth + (width - 1) / 2).astype(np.int64)
-    v = np.round(focal_px * turned[:, 1] / depth + (height - 1) / 2).astype(np.int64)
-    nearest = np.full((height, width), np.inf, np.float32)
-    far_first = np.argsort(-depth)
-    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        y, x = v[far_first] + row, u[far_first] + column
-        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-        y, x, z, rgb = y[inside], x[inside], depth[far_first][inside], colours[far_first][inside]
-        # Later (nearer) writes win within one assignment; the comparison settles it between the four offsets.
-        nearer = z < nearest[y, x]
-        y, x = y[nearer], x[nearer]
-        nearest[y, x] = z[nearer]
-        canvas[y, x] = rgb[nearer]
+    depth = turned[:, 2] + 1.15 * pivot[2]
+    visible = depth > 0.2 * pivot[2]
+    depth, flat = depth[visible], turned[visible, :2] / depth[visible, None]
+    low, high = np.percentile(flat, (1, 99), axis=0)
+    focal_px = 0.94 * min(width / max(high[0] - low[0], 1e-6), height / max(high[1] - low[1], 1e-6))
+    pixels = np.round((flat - (low + high) / 2) * focal_px + ((width - 1) / 2, (height - 1) / 2)).astype(np.int64)
+    _splat(canvas, pixels, depth, cloud.colours[visible], size=math.ceil(1.5 * math.sqrt(height * width / len(depth))))
     return canvas
+
+
+def _splat(canvas: NDArray[np.uint8], pixels: NDArray[np.int64], depth: NDArray[np.float64], colours: NDArray[np.uint8], size: int) -> None:
+    """Draw squares of `size` pixels into `canvas`, nearer ones over farther ones."""
+    height, width = canvas.shape[:2]
+    far_first = np.argsort(-depth)
+    pixels, depth, colours = pixels[far_first] - size // 2, depth[far_first], colours[far_first]
+    nearest = np.full((height, width), np.inf)
+    for offset in np.ndindex(size, size):
+        x, y = pixels[:, 0] + offset[1], pixels[:, 1] + offset[0]
+        # Within one assignment later (nearer) writes win; the comparison settles it between the offsets.
+        nearer = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        nearer[nearer] = depth[nearer] < nearest[y[nearer], x[nearer]]
+        y, x = y[nearer], x[nearer]
+        nearest[y, x] = depth[nearer]
+        canvas[y, x] = colours[nearer]
 
 
 def _on_jump(depth: NDArray[np.float32], max_jump: float) -> NDArray[np.bool_]:

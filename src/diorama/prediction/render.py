@@ -19,6 +19,7 @@ BACKGROUND = (24, 26, 31)
 _INK = (233, 235, 240)
 _FAINT = (150, 155, 166)
 _UNKNOWN = (52, 55, 62)
+_DARKEST = 26
 _MIN_NAMED = 0.012
 """Regions smaller than this part of the picture get no name written on them."""
 
@@ -33,14 +34,15 @@ def depth_range(depth: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def depth_colours(depth: NDArray[np.float32], near: float, far: float) -> Picture:
-    """`(H, W)` metres -> `(H, W, 3)` RGB: near is bright yellow, far is dark blue, even steps in 1 / depth; unknown is grey.
+    """`(H, W)` metres -> `(H, W, 3)` RGB: near is bright yellow, far is dark violet, even steps in log depth; unknown is grey.
 
-    Inverse depth gives near things, where metres matter, as many colours as the distance.
+    The logarithm shows a metre nearby as clearly as the same part of the distance far away.
     """
     known = np.isfinite(depth) & (depth > 0)
-    safe = np.where(known, np.clip(depth, near, far), far)
-    part = (1 / safe - 1 / far) / max(1 / max(near, 1e-6) - 1 / far, 1e-9)
-    level = (np.clip(part, 0, 1) * 255).round().astype(np.uint8)
+    low, high = math.log(max(near, 1e-3)), math.log(max(far, near * 1.001, 1.001e-3))
+    part = (high - np.log(np.where(known, np.clip(depth, near, far), far).clip(1e-3))) / (high - low)
+    # The darkest colours of the map are left out: nothing can be told apart in them.
+    level = (_DARKEST + np.clip(part, 0, 1) * (250 - _DARKEST)).round().astype(np.uint8)
     colours = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     colours[~known] = _UNKNOWN
     return cast("Picture", colours)
@@ -174,8 +176,9 @@ def _write_names(picture: Picture, semantic: NDArray[np.uint8], labels: LabelSet
         if room < (bottom - top) * 0.6 or any(_overlap(box, other) for other in taken):
             continue
         taken.append(box)
-        outline = {"stroke_width": 2, "stroke_fill": (20, 20, 24)}
-        draw.text((x + shift, y), labels.classes[index], font=font, fill=(255, 255, 255), anchor="mm", **outline)
+        draw.text(
+            (x + shift, y), labels.classes[index], font=font, fill=(255, 255, 255), anchor="mm", stroke_width=2, stroke_fill=(20, 20, 24)
+        )
     return np.array(canvas)
 
 
