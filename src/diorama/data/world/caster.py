@@ -24,6 +24,7 @@ NEAR = 0.05
 
 _EDGES = np.array([[a, a | bit] for a in range(8) for bit in (1, 2, 4) if not a & bit])
 _TINY = 1e-12
+_BAND = 12000  # grid points at a time, so that a primitive's planes stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,24 @@ def beam_grid(beam: Beam) -> Grid:
 class _Projected:
     """A scene as linear and quadratic functions of grid coordinates relative to each primitive's `centre`."""
 
-    plane: F64  # (P, 3) nearness = p0 x + p1 y + p2
-    facing: NDArray[np.bool_]  # (P,) the viewer is outside of this plane
-    linear: F64  # (Q, 3)
-    square: F64  # (Q, 3, 3)
-    usable: NDArray[np.bool_]  # (Q,) the viewer is outside
-    box: NDArray[np.int64]  # (N, 4) x0 x1 y0 y1 in grid points
-    centre: F64  # (N, 2)
-    nearest: F64  # (N,) an upper bound of the nearness
+    slope_x: F32
+    slope_y: F32
+    level: F32
+    """`(P, 1, 1)` each: nearness = slope_x x + slope_y y + level; of each primitive the planes that face the viewer come first."""
+    number: list[int]
+    """Which surface each of these planes is."""
+    fronts: list[int]
+    """How many planes of a primitive face the viewer."""
+    linear: list[list[float]]
+    square: list[list[float]]
+    """Per quadric a, 2b, c, 2d, 2e, f of `a x^2 + 2b xy + c y^2 + 2d x + 2e y + f`."""
+    usable: list[bool]
+    """The viewer is outside of the quadric."""
+    box: NDArray[np.int64]
+    """`(N, 4)` x0 x1 y0 y1 in grid points."""
+    centre: F64
+    nearest: F64
+    """`(N,)` an upper bound of the nearness."""
 
 
 def _signed(value: F64) -> F64:
@@ -145,7 +156,12 @@ def _project(scene: Scene, grid: Grid) -> _Projected:
     box, nearest = _boxes(scene, grid)
     centre = np.stack([(grid.x[box[:, 0]] + grid.x[box[:, 1] - 1]) / 2, (grid.y[box[:, 2]] + grid.y[box[:, 3] - 1]) / 2], 1)
     _recentre(scene, plane, linear, square, centre)
-    return _Projected(plane, facing, linear, square, usable, box, centre, nearest)
+    owner = np.repeat(np.arange(len(centre)), scene.last - scene.first)
+    order = np.lexsort((~facing ^ scene.inside[owner], owner))
+    fronts = np.bincount(owner, facing ^ scene.inside[owner], len(centre)).astype(int)
+    six = np.stack([square[:, 0, 0], 2 * square[:, 0, 1], square[:, 1, 1], 2 * square[:, 0, 2], 2 * square[:, 1, 2], square[:, 2, 2]], 1)
+    slope_x, slope_y, level = np.ascontiguousarray(plane[order].T.astype(np.float32))[:, :, None, None]
+    return _Projected(slope_x, slope_y, level, order.tolist(), fronts.tolist(), linear.tolist(), six.tolist(), usable.tolist(), box, centre, nearest)
 
 
 def _recentre(scene: Scene, plane: F64, linear: F64, square: F64, centre: F64) -> None:
@@ -206,97 +222,102 @@ def _clipped(points: F64) -> F64:
     return seen[:, :2] / np.maximum(seen[:, 2:], NEAR)
 
 
-def cast(scene: Scene, grid: Grid, shadows_only: bool = False) -> Hits:
-    """The first surface along every ray of `grid`; `shadows_only` leaves out what throws no shadow."""
+def cast(scene: Scene, grid: Grid, shadows_only: bool = False, holes: bool = True) -> Hits:
+    """The first surface along every ray of `grid`.
+
+    `shadows_only` leaves out what throws no shadow or would cover less than a grid point; without `holes`, cut-outs are solid.
+    """
     view = _project(scene, grid)
     shape = len(grid.y), len(grid.x)
     hits = Hits(np.full(shape, -np.inf if grid.parallel else 0.0, np.float32), np.full(shape, scene.surfaces, np.uint16))
     wanted = (view.box[:, 1] > view.box[:, 0]) & (view.box[:, 3] > view.box[:, 2])
     if shadows_only:
-        wanted &= scene.casts
+        wanted &= scene.casts & ((view.box[:, 1] - view.box[:, 0] > 3) | (view.box[:, 3] - view.box[:, 2] > 3))
     order = np.flatnonzero(wanted)
-    for i in order[np.argsort(-view.nearest[order], kind="stable")]:
-        _draw(scene, grid, view, int(i), hits)
+    x, y = grid.x.astype(np.float32), grid.y.astype(np.float32)[:, None]
+    order = order[np.argsort(-view.nearest[order], kind="stable")]
+    for i, (x0, x1, y0, y1), (middle_x, middle_y) in zip(order.tolist(), view.box[order].tolist(), view.centre[order].tolist(), strict=True):
+        rows = max(_BAND // (x1 - x0), 1)
+        for top in range(y0, y1, rows):
+            low = min(top + rows, y1)
+            known = hits.nearness[top:low, x0:x1]
+            if known.size > 100 and -np.inf < view.nearest[i] <= known.min():
+                continue
+            found = _meet(scene, view, i, x[x0:x1] - np.float32(middle_x), y[top:low] - np.float32(middle_y), known)
+            if found is None:
+                break
+            near, surface, better = found
+            if holes and scene.cut[i] != NO_CUT:
+                _cut_out(scene, grid, i, (x0, x1, top, low), near, surface, better)
+            np.copyto(known, near, where=better)
+            np.copyto(hits.surface[top:low, x0:x1], surface, where=better)
     return hits
 
 
-def _draw(scene: Scene, grid: Grid, view: _Projected, i: int, hits: Hits) -> None:
-    x0, x1, y0, y1 = view.box[i].tolist()
-    known = hits.nearness[y0:y1, x0:x1]
-    if known.size > 200 and view.nearest[i] <= known.min() and scene.cut[i] == NO_CUT and np.isfinite(view.nearest[i]):
-        return
-    x = (grid.x[x0:x1] - view.centre[i, 0]).astype(np.float32)
-    y = (grid.y[y0:y1] - view.centre[i, 1]).astype(np.float32)[:, None]
+def _meet(scene: Scene, view: _Projected, i: int, x: F32, y: F32, known: F32) -> tuple[F32, NDArray[np.uint16] | int, NDArray[np.bool_]] | None:
+    """Nearness and surface of primitive i, and where it is nearer than what is `known`; None if nowhere."""
     first, last, quadric = int(scene.first[i]), int(scene.last[i]), int(scene.quadric[i])
-    facing = view.facing[first:last].tolist()
+    fronts = view.fronts[i]
+    possible = far = None
+    near: F32
+    surface: NDArray[np.uint16] | int
+    if first < last:
+        walls = (view.slope_y[first:last] * y + view.level[first:last]) + view.slope_x[first:last] * x
     if scene.inside[i]:
-        facing = [not seen for seen in facing]
-    fronts = [first + k for k, seen in enumerate(facing) if seen]
-    backs = [first + k for k, seen in enumerate(facing) if not seen]
-    planes = view.plane[first:last].astype(np.float32)
-    if scene.inside[i]:
-        near, surface = _meet([(j, planes[j - first]) for j in fronts + backs], x, y, None, scene.surfaces, np.maximum)
-        better = near > known
+        fronts = last - first
+        near, surface = _select(walls, view.number[first:last], True)
+        return near, surface, near > known
+    if quadric >= 0:
+        if not view.usable[quadric]:
+            return None
+        a, b, c, d, e, f = view.square[quadric]
+        under = (a * x + d) * x + ((c * y + e) * y + f)
+        if abs(b) > _TINY:
+            under += (b * y) * x
+        possible = under > 0
+        root = np.sqrt(np.maximum(under, 0, out=under), out=under)
+        l0, l1, l2 = view.linear[quadric]
+        middle = l0 * x + (l1 * y + l2)
+        near, surface = middle + root, quadric + len(scene.planes)
+        if first < last:
+            far = np.subtract(middle, root, out=middle)
+            if fronts:
+                cap, number = _select(walls[:fronts], view.number[first : first + fronts], False)
+                behind = cap < near
+                surface = np.where(behind, np.asarray(number, np.uint16), np.uint16(surface))
+                np.minimum(near, cap, out=near)
+    elif not fronts:
+        return None
     else:
-        start = None
-        far = None
-        if quadric >= 0:
-            if not view.usable[quadric]:
-                return
-            start, far, possible = _curve(view, quadric, x, y)
-        elif not fronts:
-            return
-        near, surface = _meet([(j, planes[j - first]) for j in fronts], x, y, start, quadric + len(scene.planes), np.minimum)
-        for j in backs:
-            a, b, c = planes[j - first]
-            wall = a * x + (b * y + c)
-            far = wall if far is None else np.maximum(far, wall, out=far)
-        better = near > known
-        if far is not None:
-            better &= near > far
-        if start is not None:
-            better &= possible
-    if scene.cut[i] != NO_CUT:
-        _cut_out(scene, grid, i, (x0, x1, y0, y1), near, surface, better)
-    np.copyto(known, near, where=better)
-    np.copyto(hits.surface[y0:y1, x0:x1], surface, where=better)
+        near, surface = _select(walls[:fronts], view.number[first : first + fronts], False)
+    if fronts < last - first:
+        back = np.maximum.reduce(walls[fronts:], axis=0)
+        far = back if far is None else np.maximum(far, back, out=far)
+    better = near > known
+    if far is not None:
+        better &= near > far
+    if possible is not None:
+        better &= possible
+    return near, surface, better
 
 
-def _meet(planes: list[tuple[int, F32]], x: F32, y: F32, near: F32 | None, number: int, pick: np.ufunc) -> tuple[F32, NDArray[np.uint16]]:
-    """The nearness over several planes (and a curve `near` with surface `number`), and which of them it is."""
-    surface = np.array([[number]], np.uint16)
-    for j, (a, b, c) in planes:
-        wall = a * x + (b * y + c)
-        if near is None:
-            near, surface = wall, np.array([[j]], np.uint16)
-            continue
-        if surface.size == 1:
-            surface = np.full(near.shape, surface[0, 0], np.uint16)
-        np.copyto(surface, j, where=wall < near if pick is np.minimum else wall > near)
-        pick(near, wall, out=near)
-    assert near is not None
-    return near, surface
+def _select(walls: F32, numbers: list[int], largest: bool) -> tuple[F32, NDArray[np.uint16] | int]:
+    """The smallest (or largest) of `(k, h, w)` values, and the surface it belongs to."""
+    if len(numbers) == 1:
+        return walls[0], numbers[0]
+    best = (np.maximum if largest else np.minimum).reduce(walls, axis=0)
+    surface = np.where(walls[1] == best, np.uint16(numbers[1]), np.uint16(numbers[0]))
+    for k in range(2, len(numbers)):
+        np.copyto(surface, np.uint16(numbers[k]), where=walls[k] == best)
+    return best, surface
 
 
-def _curve(view: _Projected, quadric: int, x: F32, y: F32) -> tuple[F32, F32, NDArray[np.bool_]]:
-    """Nearness at which rays enter and leave a quadric, and which of them meet it at all."""
-    (a, b, d), (_, c, e), (_, _, f) = view.square[quadric].astype(np.float32)
-    under = (a * x + 2 * d) * x + ((c * y + 2 * e) * y + f)
-    if b:
-        under += (2 * b * y) * x
-    possible = under > 0
-    root = np.sqrt(np.maximum(under, 0, out=under), out=under)
-    l0, l1, l2 = view.linear[quadric].astype(np.float32)
-    middle = l0 * x + (l1 * y + l2)
-    return middle + root, middle - root, possible
-
-
-def _cut_out(scene: Scene, grid: Grid, i: int, box: tuple[int, int, int, int], near: F32, surface: NDArray[np.uint16], better: NDArray[np.bool_]) -> None:
+def _cut_out(scene: Scene, grid: Grid, i: int, box: tuple[int, int, int, int], near: F32, surface: NDArray[np.uint16] | int, better: NDArray[np.bool_]) -> None:
     """Takes holes (between leaves, in a wheel, between bars) out of `better`, by the texture coordinates of the points hit."""
     rows, columns = np.nonzero(better)
     if not len(rows):
         return
-    seen = np.broadcast_to(surface, better.shape)[rows, columns] if surface.size > 1 else np.full(len(rows), surface[0, 0])
+    seen = np.full(len(rows), surface) if isinstance(surface, int) else surface[rows, columns]
     s = near[rows, columns]
     x, y = grid.x[box[0] : box[1]].astype(np.float32)[columns], grid.y[box[2] : box[3]].astype(np.float32)[rows]
     frame = scene.frame[:, seen]
@@ -317,4 +338,6 @@ def _cut_out(scene: Scene, grid: Grid, i: int, box: tuple[int, int, int, int], n
         hole = (np.hypot(u / frame[8] - 0.5, v / frame[9] - 0.5) < 0.5 * value) & (seen < len(scene.planes))
     elif kind == CUT_BARS:
         hole = ((u / value) % 1.0 > 0.3) & (np.abs(v / frame[9] - 0.5) < 0.42)
+    else:
+        return
     better[rows[hole], columns[hole]] = False

@@ -380,5 +380,5 @@ def _light(room: Room, style: IndoorStyle, scene: Scene, windows: list[tuple[str
             beam.throw(scene, np.array([room.width / 2, 0.5, room.length / 2]), float(np.hypot(room.width, room.length)) + 1.0, detail)
             beams.append(beam)
     ambient = (0.5 * tint + 0.5 * day) * np.float32(kit.uniform(*style.ambient))
-    closeness = Closeness(scene, (0.0, 0.0), (room.width, room.length), 0.05, 0.28, 1.0, start=room.height - 0.01)
+    closeness = Closeness(scene, (0.0, 0.0), (room.width, room.length), 0.05, 0.28, 1.0)
     return RoomLight(ambient, np.zeros(3), np.array([room.width, room.height, room.length]), sources, beams, closeness)

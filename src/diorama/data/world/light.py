@@ -48,10 +48,10 @@ def aim(forward: tuple[float, float, float] | F64) -> F64:
 class Shadow:
     """A depth map seen from a light; tells which points it reaches, with soft edges."""
 
-    def __init__(self, scene: Scene, eye: Beam | Camera, softness: float = 0.0) -> None:
+    def __init__(self, scene: Scene, eye: Beam | Camera, softness: float = 0.0, holes: bool = True) -> None:
         self.eye, self.softness = eye, softness
         parallel = isinstance(eye, Beam)
-        hits = cast(scene, beam_grid(eye) if isinstance(eye, Beam) else camera_grid(eye), shadows_only=True)
+        hits = cast(scene, beam_grid(eye) if isinstance(eye, Beam) else camera_grid(eye), shadows_only=True, holes=holes)
         if parallel:
             depth = np.where(np.isfinite(hits.nearness), -hits.nearness, _FAR)
         else:
@@ -98,13 +98,16 @@ class Shadow:
 class Closeness:
     """How much of the sky things near a point hide: a blurred height map, darker at the foot of whatever stands there."""
 
-    def __init__(self, scene: Scene, corner: tuple[float, float], size: tuple[float, float], step: float, reach: float, top: float, start: float = 50.0) -> None:
+    def __init__(self, scene: Scene, corner: tuple[float, float], size: tuple[float, float], step: float, reach: float, top: float) -> None:
         width, height = int(size[0] / step), int(size[1] / step)
         self.step, self.corner, self.span = step, corner, reach
-        rotation = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
-        beam = Beam(height, width, step, np.array([corner[0], start, corner[1]]), rotation)
-        heights = cast(scene, beam_grid(beam), shadows_only=True).nearness + np.float32(start)
-        heights = np.clip(heights, 0.0, top).astype(np.float32)
+        heights = np.zeros((height, width), np.float32)
+        foot = (scene.corners[:, [0, 1, 5, 4]][:, :, [0, 2]] - corner) / step
+        low, high = scene.corners[..., 1].min(1), scene.corners[..., 1].max(1)
+        standing = scene.casts & (low < top) & (foot.max(1) > 0).all(1) & (foot.min(1) < (width, height)).all(1)
+        fixed = np.rint(np.nan_to_num(foot) * 16).astype(np.int32)
+        for i in np.flatnonzero(standing)[np.argsort(high[standing], kind="stable")]:
+            cv2.fillConvexPoly(heights, fixed[i], min(float(high[i]), top), shift=4)
         near = cv2.GaussianBlur(heights, (0, 0), 0.35 * reach / step)
         self._map = np.asarray(0.5 * near + 0.5 * cv2.GaussianBlur(heights, (0, 0), reach / step), np.float32)
 
@@ -135,11 +138,11 @@ class Daylight:
     def throw(self, scene: Scene, around: F64, heading: F64, detail: int) -> None:
         """Computes the shadows of `scene` for views from `around` along `heading`; `detail` is the side of a shadow map [px]."""
         rotation = aim(-self.sun)
-        for name, extent, ahead in (("near", 26.0, 11.0), ("far", 120.0, 52.0)):
-            middle = around + ahead * heading
-            corner = middle - extent / 2 * (rotation[0] + rotation[1])
-            setattr(self, name, Shadow(scene, Beam(detail, detail, extent / detail, corner, rotation)))
-        self.closeness = Closeness(scene, (around[0] - 30, around[2] - 5), (60.0, 80.0), 0.25, 0.9, 2.4, start=60.0)
+        half = rotation[0] + rotation[1]
+        self.near = Shadow(scene, Beam(detail, detail, 26.0 / detail, around + 11 * heading - 13 * half, rotation))
+        detail = detail * 3 // 4
+        self.far = Shadow(scene, Beam(detail, detail, 110.0 / detail, around + 48 * heading - 55 * half, rotation), holes=False)
+        self.closeness = Closeness(scene, (around[0] - 30, around[2] - 5), (60.0, 80.0), 0.25, 0.9, 2.4)
 
     def irradiance(self, point: F32, normal: F32) -> F32:
         """Sun with shadows, sky from above, light bounced from the ground."""

@@ -7,6 +7,7 @@ so that one caster serves them all. A `Builder` collects parameters in lists; `B
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,22 @@ class Scene:
 
     @property
     def surfaces(self) -> int:
+        """How many surfaces there are."""
         return len(self.planes) + len(self.quadrics)
+
+    @cached_property
+    def normals(self) -> NDArray[np.float32]:
+        """`(3, P)` unit normals of the planes on the side where a viewer is."""
+        normals = self.planes[:, :3].T.astype(np.float32)
+        for room in np.flatnonzero(self.inside):
+            normals[:, self.first[room] : self.last[room]] *= -1
+        return normals
+
+    @cached_property
+    def slopes(self) -> NDArray[np.float32]:
+        """`(12, Q)`: rows of a matrix A (9) and a vector b (3) such that A point + b is normal to the quadric."""
+        core = np.concatenate([self.quadrics[:, :3, :3].reshape(-1, 9), self.quadrics[:, :3, 3]], 1)
+        return np.ascontiguousarray(core.T.astype(np.float32))
 
 
 @dataclass

@@ -15,6 +15,7 @@ from diorama.data.world.primitives import Scene
 
 F32 = NDArray[np.float32]
 
+_CHUNK = 32768  # samples shaded at a time, so that their arrays stay in the processor's cache
 _BINS = 8192
 _BRIGHTEST = 4.0
 
@@ -62,8 +63,12 @@ def render(scene: Scene, camera: Camera, light: Light, sensor: Sensor, random: n
     rows, columns = np.nonzero(needed)
     number = np.zeros(needed.shape, np.int32)
     number[rows, columns] = np.arange(len(rows))
-    colour = shade(scene, camera, light, (columns * np.float32(0.5) - np.float32(0.5)), (rows * np.float32(0.5) - np.float32(0.5)),
-                   hits.nearness[rows, columns], hits.surface[rows, columns])  # fmt: skip
+    colour = np.empty((3, len(rows)), np.float32)
+    coats = palette(scene.materials)
+    for start in range(0, len(rows), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        u, v = columns[some] * np.float32(0.5) - np.float32(0.5), rows[some] * np.float32(0.5) - np.float32(0.5)
+        colour[:, some] = shade(scene, coats, camera, light, u, v, hits.nearness[rows[some], columns[some]], hits.surface[rows[some], columns[some]])
     # Bright light would otherwise eat the smoothing of edges: samples are mixed as a sensor clips them.
     np.minimum(colour, np.float32(_BRIGHTEST / 2), out=colour)
     picture = colour[:, number[1::2, 1::2].ravel()]
@@ -82,7 +87,7 @@ def meter(picture: F32) -> float:
     return float(np.clip((0.3 / max(level, 1e-3)) ** 0.65, 0.4, 3.0))
 
 
-def shade(scene: Scene, camera: Camera, light: Light, u: F32, v: F32, near: F32, surface: NDArray[np.uint16]) -> F32:
+def shade(scene: Scene, coats: Palette, camera: Camera, light: Light, u: F32, v: F32, near: F32, surface: NDArray[np.uint16]) -> F32:
     """`(3, n)` linear colours at pixel positions `(u, v)` whose rays meet `surface` at the inverse depth `near`."""
     ray = np.stack([(u - np.float32(camera.centre_x)) / np.float32(camera.focal_x), (v - np.float32(camera.centre_y)) / np.float32(camera.focal_y), np.ones_like(u)])
     ray = camera.rotation.T.astype(np.float32) @ ray
@@ -100,7 +105,6 @@ def shade(scene: Scene, camera: Camera, light: Light, u: F32, v: F32, near: F32,
     point = ray * distance + camera.position.astype(np.float32)[:, None]
     normal = _normals(scene, number, point)
     facing = np.abs(np.einsum("in,in->n", ray, normal))
-    coats = palette(scene.materials)
     footprint = distance / np.float32(camera.focal_x) / np.sqrt(np.maximum(facing, np.float32(0.02)))
     albedo = _albedo(scene, coats, number, point, footprint)
     material = scene.material[number]
@@ -121,17 +125,13 @@ def shade(scene: Scene, camera: Camera, light: Light, u: F32, v: F32, near: F32,
 
 def _normals(scene: Scene, number: NDArray[np.int64], point: F32) -> F32:
     flat = len(scene.planes)
-    table = np.zeros((3, scene.surfaces), np.float32)
-    table[:, :flat] = scene.planes[:, :3].T
-    normal = table.take(number, axis=1)
+    normal = scene.normals.take(number, axis=1, mode="clip")
     curved = np.flatnonzero(number >= flat)
     if len(curved):
-        core = scene.quadrics[number[curved] - flat].astype(np.float32)
-        slope = np.einsum("nij,jn->in", core[:, :3, :3], point[:, curved]) + core[:, :3, 3].T
+        slopes = scene.slopes.take(number[curved] - flat, axis=1)
+        at = point[:, curved]
+        slope = np.stack([slopes[3 * k] * at[0] + slopes[3 * k + 1] * at[1] + slopes[3 * k + 2] * at[2] + slopes[9 + k] for k in range(3)])
         normal[:, curved] = slope / np.sqrt(np.einsum("in,in->n", slope, slope) + np.float32(1e-12))
-    for face in np.flatnonzero(scene.inside):
-        room = (number >= scene.first[face]) & (number < scene.last[face])
-        normal[:, room] *= -1
     return normal
 
 

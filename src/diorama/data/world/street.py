@@ -100,7 +100,7 @@ def _house(street: Street, side: int, z: float, width: float, setback: float) ->
     grey = kit.paint("plain", (0.42, 0.41, 0.4), values=(0.08, 1.0))
     builder.box((x, height / 2, z), (depth, height, width), wall, BUILDING, faces={"top": grey})
     trim = kit.paint("plain", builder.materials[wall].accent, values=(0.05, 1.0))
-    near = z - width / 2 < 60
+    near = -2 < z + width / 2 and z - width / 2 < 45
     if kit.maybe(street.style.roof):
         rise = kit.uniform(2.2, 4.2)
         builder.box((x, height + rise / 2, z), (depth + 0.7, rise, width + 0.1), roof, BUILDING, taper=(0.02, 1.0))
@@ -145,7 +145,7 @@ def _park(street: Street, side: int, low: float, high: float) -> None:
     else:
         builder.box((x, 0.65, middle), (0.8, 1.3, length), kit.leaves[0], VEGETATION, taper=(0.85, 1.0))
     for _ in range(kit.integer(2, 6)):
-        make.tree(kit, builder.at(side * (street.road + street.walk + kit.uniform(3, 16)), -0.03, kit.uniform(low + 2, high - 2)), kit.uniform(5, 10), low < 45)
+        make.tree(kit, builder.at(side * (street.road + street.walk + kit.uniform(3, 16)), -0.03, kit.uniform(low + 2, high - 2)), kit.uniform(5, 10), -2 < low < 30)
     for _ in range(kit.integer(0, 4)):
         make.bush(kit, builder.at(side * (street.road + street.walk + kit.uniform(1.5, 5)), 0, kit.uniform(low + 1, high - 1)), kit.uniform(0.6, 1.2))
 
@@ -203,7 +203,7 @@ def _furniture(street: Street) -> None:
         for _ in range(kit.integer(0, 3)):
             z = kit.uniform(4, 45)
             if street.free(kerb + side * 0.3, z, 0.6, 1.0):
-                make.cyclist(kit, builder.at(kerb + side * 0.2, KERB, z, kit.uniform(1.2, 1.9)), ridden=False)
+                make.cyclist(kit, builder.at(kerb + side * 0.2, KERB, z, kit.uniform(1.2, 1.9)), z < 28, ridden=False)
 
 
 def _people(street: Street) -> None:
@@ -212,7 +212,7 @@ def _people(street: Street) -> None:
         side, z = (-1, 1)[kit.integer(0, 2)], kit.uniform(5, 20) if kit.maybe(0.4) else kit.uniform(15, 60)
         x = side * (street.road + kit.uniform(0.9, max(street.walk - 0.4, 1.0)))
         if street.free(x, z, 0.35, 0.35):
-            make.pedestrian(kit, kit.builder.at(x, KERB, z, kit.uniform(-0.5, 0.5) + np.pi * kit.integer(0, 2)), z < 25)
+            make.pedestrian(kit, kit.builder.at(x, KERB, z, kit.uniform(-0.5, 0.5) + np.pi * kit.integer(0, 2)), z < 28)
     if kit.maybe(0.4):
         for _ in range(kit.integer(1, 4)):
             x, z = kit.uniform(-street.road, street.road), street.crossing - street.lane - 1.2 + kit.uniform(-1, 1)
@@ -242,7 +242,7 @@ def _traffic(street: Street, own: float) -> None:
             if street.free(lane, z, 0.4, 1.1):
                 at = builder.at(lane, 0, z, heading + kit.uniform(-0.06, 0.06))
                 if kit.maybe(0.65):
-                    make.cyclist(kit, at)
+                    make.cyclist(kit, at, z < 28)
                 else:
                     make.motorcycle(kit, at, True)
     if street.parking:
@@ -252,7 +252,7 @@ def _traffic(street: Street, own: float) -> None:
                 if kit.maybe(0.72) and abs(z - street.crossing) > 10 and street.free(side * (street.road - 1.1), z, 1.0, 2.6):
                     at = builder.at(side * (street.road - 1.05), 0, z, (0.0 if side > 0 else np.pi) + kit.uniform(-0.03, 0.03))
                     if kit.maybe(0.93):
-                        make.car(kit, at, z < NEAR)
+                        make.car(kit, at, 0 < z < NEAR)
                     else:
                         make.motorcycle(kit, at, False)
                 z += kit.uniform(5.3, 7.5)
@@ -279,7 +279,7 @@ def build(style: StreetStyle, random: np.random.Generator, size: tuple[int, int]
     camera = Camera(size[0], size[1], focal, focal, *centre, position, np.stack([axes[:, 0], -axes[:, 1], axes[:, 2]]))
     scene = builder.build()
     light = _daylight(kit, style)
-    light.throw(scene, position, axes[:, 2], min(max(int(size[1] * 1.4), 256), 768))
+    light.throw(scene, position, axes[:, 2], min(max(size[1], 256), 768))
     return scene, camera, light
 
 

@@ -95,7 +95,7 @@ STREET = {
         camera_height=(1.2, 1.35), camera_pitch=(0, 4), focal=(0.86, 0.98), sensor=Sensor(exposure=0.95, noise=1.5, blur=0.4, vignette=0.2),
     ),
     "mill": StreetStyle(
-        sun_height=(18, 42), sun_power=(0.25, 1.1), sun_warmth=(0.2, 0.6), clouds=(0.75, 1.0), haze_length=(90, 260), facades=("brick", "brick", "glass", "stone"),
+        sun_height=(18, 42), sun_power=(0.25, 1.1), sun_warmth=(0.2, 0.6), clouds=(0.75, 1.0), haze_length=(220, 500), facades=("brick", "brick", "glass", "stone"),
         wall_saturation=(0.15, 0.5), wall_value=(0.35, 0.65), floors=(2, 9), trees=(14, 40), lane=(2.9, 3.3), roof=0.2, autumn=0.5,
         camera_height=(1.55, 1.75), camera_pitch=(1, 6), focal=(1.08, 1.22), sensor=Sensor(exposure=0.95, white=(0.97, 1.0, 1.05), contrast=0.92, saturation=0.8, noise=4.0, blur=0.65, vignette=0.05),
     ),

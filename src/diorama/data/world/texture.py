@@ -37,12 +37,12 @@ def _white() -> F32:
 
 def noise(u: F32, v: F32, period: float, channel: int = 0) -> F32:
     """Smooth noise of mean 0 and standard deviation 1 at `(n,)` positions; the pattern repeats after `period` (same unit as u, v)."""
-    scale = TILE / period
     rows = -(-len(u) // _ROW)
     at = np.zeros((2, rows * _ROW), np.float32)
-    np.multiply(u, scale, out=at[0, : len(u)])
-    np.multiply(v, scale, out=at[1, : len(u)])
-    np.mod(at, TILE, out=at)
+    np.multiply(u, np.float32(1 / period), out=at[0, : len(u)])
+    np.multiply(v, np.float32(1 / period), out=at[1, : len(u)])
+    at -= np.floor(at)
+    at *= TILE
     grid = at.reshape(2, rows, _ROW)
     sampled = cv2.remap(tile(channel), grid[0], grid[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(sampled, np.float32).ravel()[: len(u)]

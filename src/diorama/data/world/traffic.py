@@ -28,7 +28,7 @@ class Props:
         self.metal = self.paint("plain", (0.42, 0.43, 0.44), values=(0.05, 1.0), gloss=0.06)
         self.silver = self.paint("plain", (0.68, 0.69, 0.7), gloss=0.15)
         self.dark = self.paint("plain", (0.12, 0.12, 0.13), gloss=0.03)
-        self.glass = self.paint("plain", (0.07, 0.08, 0.09), gloss=0.3)
+        self.glass = self.paint("plain", (0.1, 0.11, 0.12), gloss=0.09)
         self.lamp = self.paint("plain", (0.95, 0.95, 0.9), gloss=0.15)
         self.tail = self.paint("plain", (0.75, 0.05, 0.04), gloss=0.1, glow=0.3)
         self.plate = self.paint("plain", (0.9, 0.9, 0.86))
@@ -108,7 +108,7 @@ def truck(kit: Props, at: Builder, near: bool) -> None:
     """A lorry with a box body."""
     length, width, height = kit.uniform(6.0, 9.0), 2.4, kit.uniform(2.9, 3.6)
     paint = kit.paint("plain", _CARS[kit.integer(0, len(_CARS))], values=(0.03, 1.0), gloss=0.08)
-    load = kit.paint("stripes" if kit.maybe(0.4) else "plain", (0.85, 0.85, 0.84), colorsys.hsv_to_rgb(kit.uniform(0, 1), 0.6, 0.6), values=(2.2, 0.25, 0.0))
+    load = kit.paint("stripes", (0.85, 0.85, 0.84), colorsys.hsv_to_rgb(kit.uniform(0, 1), 0.6, 0.6), values=(2.2, 0.25 * kit.maybe(0.5), 0.0))
     at.box((0, 0.75, 0), (width * 0.85, 0.3, length), kit.dark, TRUCK)
     at.box((0, (height + 0.9) / 2, -1.0), (width, height - 0.9, length - 2.2), load, TRUCK)
     at.box((0, 1.1, length / 2 - 0.85), (width * 0.96, 1.3, 1.7), paint, TRUCK)
@@ -166,12 +166,13 @@ def pedestrian(kit: Props, at: Builder, near: bool) -> None:
     hip, shoulder = 0.88 * tall, 1.42 * tall
     for x, step in ((-1, stride), (1, -stride)):
         _limb(at, (x * 0.09, 0.05, step), (x * 0.08, hip, 0), 0.065, trousers, PERSON, 1.35)
-        at.box((x * 0.09, 0.04, step + 0.05), (0.09, 0.08, 0.25), kit.dark, PERSON)
         if near:
+            at.box((x * 0.09, 0.04, step + 0.05), (0.09, 0.08, 0.25), kit.dark, PERSON)
             _limb(at, (x * 0.25, 0.82 * tall, -step * 0.9), (x * 0.2, shoulder - 0.04, 0), 0.042, top, PERSON, 1.3)
     if kit.maybe(0.25):
         at.cylinder((0, 0.5 * tall, 0), (0, 1.0 * tall, 0), 0.26, top, PERSON, taper=0.62, depth=0.2)
-    at.ellipsoid((0, hip + 0.02, 0), (0.17, 0.15, 0.13), trousers, PERSON)
+    if near:
+        at.ellipsoid((0, hip + 0.02, 0), (0.17, 0.15, 0.13), trousers, PERSON)
     at.cylinder((0, hip, 0), (0, shoulder, 0), 0.155, top, PERSON, taper=1.22, depth=0.105)
     at.ellipsoid((0, shoulder, 0), (0.19, 0.08, 0.115), top, PERSON)
     _head(kit, at, 1.62 * tall, 0.02, PERSON, False)
@@ -179,28 +180,29 @@ def pedestrian(kit: Props, at: Builder, near: bool) -> None:
         at.box((0, 1.2 * tall, -0.17), (0.28, 0.42, 0.14), kit.cloth(), PERSON, taper=(0.85, 0.8))
 
 
-def cyclist(kit: Props, at: Builder, ridden: bool = True) -> None:
+def cyclist(kit: Props, at: Builder, near: bool, ridden: bool = True) -> None:
     """A bicycle, with its rider unless parked."""
     frame = kit.paint("plain", colorsys.hsv_to_rgb(kit.uniform(0, 1), 0.6, kit.uniform(0.15, 0.6)), gloss=0.05)
     for z in (-0.52, 0.52):
         at.cylinder((-0.02, 0.34, z), (0.02, 0.34, z), 0.34, kit.rubber, BICYCLE, cut=CUT_RING, cut_value=0.84)
-        at.cylinder((-0.03, 0.34, z), (0.03, 0.34, z), 0.035, kit.silver, BICYCLE)
     points = {"rear": (0.0, 0.34, -0.52), "pedal": (0.0, 0.3, -0.05), "seat": (0.0, 0.85, -0.22), "bar": (0.0, 0.88, 0.36), "front": (0.0, 0.34, 0.52)}
-    for a, b in (("rear", "pedal"), ("pedal", "seat"), ("seat", "bar"), ("pedal", "bar"), ("bar", "front"), ("rear", "seat")):
+    tubes = (("pedal", "seat"), ("seat", "bar"), ("bar", "front"), ("rear", "pedal"), ("pedal", "bar"), ("rear", "seat"))
+    for a, b in tubes if near else tubes[:3]:
         at.cylinder(points[a], points[b], 0.02, frame, BICYCLE)
     at.box((0, 0.93, -0.24), (0.14, 0.06, 0.24), kit.dark, BICYCLE)
     at.cylinder((-0.28, 1.0, 0.33), (0.28, 1.0, 0.33), 0.016, kit.dark, BICYCLE)
     if ridden:
-        _rider(kit, at, 0.95, -0.22, 1.0, 0.33)
+        _rider(kit, at, 0.95, -0.22, 1.0, 0.33, near)
 
 
-def _rider(kit: Props, at: Builder, seat: float, seat_z: float, bar: float, bar_z: float) -> None:
+def _rider(kit: Props, at: Builder, seat: float, seat_z: float, bar: float, bar_z: float, near: bool) -> None:
     top, trousers = kit.cloth(0.2, 0.85), kit.cloth(0.1, 0.45)
     for x, low in ((-1, 0.28), (1, 0.5)):
         knee = (x * 0.12, seat - 0.12 + (0.12 if x > 0 else -0.1), seat_z + 0.34)
         _limb(at, (x * 0.1, seat + 0.02, seat_z), knee, 0.075, trousers, RIDER, 0.8)
         _limb(at, (x * 0.1, low - 0.1, seat_z + 0.2), knee, 0.05, trousers, RIDER, 1.2)
-        _limb(at, (x * 0.19, seat + 0.5, seat_z + 0.18), (x * 0.24, bar + 0.02, bar_z - 0.02), 0.045, top, RIDER, 0.8)
+        if near:
+            _limb(at, (x * 0.19, seat + 0.5, seat_z + 0.18), (x * 0.24, bar + 0.02, bar_z - 0.02), 0.045, top, RIDER, 0.8)
     at.cylinder((0, seat, seat_z), (0, seat + 0.52, seat_z + 0.17), 0.15, top, RIDER, taper=1.25, depth=0.11)
     at.ellipsoid((0, seat + 0.52, seat_z + 0.17), (0.19, 0.09, 0.12), top, RIDER)
     _head(kit, at, seat + 0.75, seat_z + 0.24, RIDER, kit.maybe(0.6))
@@ -220,7 +222,7 @@ def motorcycle(kit: Props, at: Builder, ridden: bool) -> None:
     at.ellipsoid((0, 0.88, 0.56), (0.1, 0.11, 0.09), kit.lamp, MOTORCYCLE)
     at.box((0, 0.75, -0.78), (0.16, 0.1, 0.06), kit.tail, MOTORCYCLE)
     if ridden:
-        _rider(kit, at, 0.86, -0.25, 1.02, 0.4)
+        _rider(kit, at, 0.86, -0.25, 1.02, 0.4, True)
 
 
 def tree(kit: Props, at: Builder, height: float, near: bool) -> None:
@@ -231,7 +233,7 @@ def tree(kit: Props, at: Builder, height: float, near: bool) -> None:
     at.cylinder((0, 0, 0), (lean, trunk + 0.3 * spread, 0), 0.035 * height ** 0.8, kit.bark, VEGETATION, taper=0.6)
     centre = trunk + (height - trunk) * 0.5
     at.ellipsoid((lean, centre, 0), (spread * 0.72, (height - trunk) * 0.42, spread * 0.72), leaf, VEGETATION, cut=CUT_LEAF, cut_value=-0.7)
-    count = kit.integer(7, 11) if near else 4
+    count = kit.integer(7, 11) if near else 3
     for k in range(count):
         angle = 2.4 * k + kit.uniform(0, 0.8)
         level = kit.uniform(-0.75, 0.85)
