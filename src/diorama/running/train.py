@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,12 +44,13 @@ class StoppedError(TrainingError):
     exit_status = 143
 
 
-def train(config: RunConfig, resume: str | Path | None = None) -> Path:
+def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Sequence[str | Path] = ()) -> Path:
     """Train as `config` says, evaluate, and return the run folder.
 
     Args:
         config: the run; with `resume`, what `resume/config.yaml` holds.
         resume: folder of a stopped run; training goes on where its last.ckpt stands.
+        baselines: folders of finished single-task runs; the report then has Delta M.
 
     Raises:
         UserError: the data lacks what the method needs, a file is damaged, a loss is not finite, memory is short, ...
@@ -76,7 +77,7 @@ def train(config: RunConfig, resume: str | Path | None = None) -> Path:
         if "can't allocate memory" in str(error) or "out of memory" in str(error):
             raise TrainingError(_memory_advice(config)) from error
         raise
-    training.finish()
+    training.finish(baselines)
     return run.path
 
 
@@ -241,7 +242,7 @@ class Training:
         found = self.evaluate()
         return {name: found[name] for name in ("miou", "rmse") if name in found.values} if found else {}
 
-    def finish(self) -> None:
+    def finish(self, baselines: Sequence[str | Path] = ()) -> None:
         """Write the model file, evaluate it and write the report."""
         held_out = evaluation_split(self.config)
         if self.fabric.is_global_zero:
@@ -256,7 +257,7 @@ class Training:
                 )
         found = self.evaluate(examples=2)
         if found is not None and held_out is not None and self.fabric.is_global_zero:
-            write_report(found, self.run_folder.path, model=about(self.config, self.total), run=self.run_folder.path)
+            write_report(found, self.run_folder.path, model=about(self.config, self.total), baselines=baselines, run=self.run_folder.path)
 
 
 def evaluation_split(config: RunConfig) -> SceneDataset | None:
