@@ -88,7 +88,7 @@ class Room:
 def _shell(room: Room, style: IndoorStyle) -> None:
     """Floor, ceiling, walls, skirting, perhaps a pillar or a jutting wall."""
     kit = room.kit
-    tone = kit.colour(0.62, 0.95, 0.7)
+    tone = kit.colour(0.62, 0.95, 0.5)
     coat = style.walls[int(kit.random.integers(len(style.walls)))]
     near = (tone[0] * 0.86, tone[1] * 0.86, tone[2] * 0.88)
     walls = {
@@ -98,7 +98,7 @@ def _shell(room: Room, style: IndoorStyle) -> None:
         "tiles": lambda: kit.paint("tiles", tone, near, values=(0.6, 0.6, 0.012, 0.06, 0.0)),
     }
     wall = walls[coat]()
-    feature = kit.paint("plain", kit.colour(0.3, 0.85, 1.3), values=(0.05, 1.0)) if kit.maybe(0.3) else wall
+    feature = kit.paint("plain", kit.colour(0.3, 0.85, 0.9), values=(0.05, 1.0)) if kit.maybe(0.3) else wall
     kind = style.floors[int(kit.random.integers(len(style.floors)))]
     wood = make.WOODS[int(kit.random.integers(len(make.WOODS)))]
     pale = kit.colour(0.35, 0.85, 0.5)

@@ -115,7 +115,7 @@ class Closeness:
         """`(n,)` share of the sky that is left, 0..1."""
         x, z = (point[0] - np.float32(self.corner[0])) / np.float32(self.step), (point[2] - np.float32(self.corner[1])) / np.float32(self.step)
         over = sample(self._map, x, z) - np.maximum(point[1], 0)
-        return 1 - np.clip(over / np.float32(1.6 * self.span), 0, 1)
+        return 1 - np.clip(over / np.float32(self.span), 0, 1)
 
 
 @dataclass
@@ -158,7 +158,7 @@ class Daylight:
         lit[front] = reach * facing[front]
         open_sky = self.closeness.open(point)
         up = 0.5 + 0.5 * normal[1]
-        ambient = 0.55 * self.zenith[:, None] + 0.45 * self.horizon[:, None]
+        ambient = 1.1 * (0.35 * self.zenith + 0.65 * self.horizon)[:, None]
         side = 0.75 + 0.25 * normal[0] * np.float32(np.sign(self.sun[0]) or 1.0)
         bounce = 0.22 * (0.5 * self.sun_colour * np.float32(self.sun[1]) + 0.5 * self.horizon)[:, None]
         return self.sun_colour[:, None] * lit + ambient * ((0.3 + 0.7 * up) * side * (0.25 + 0.75 * open_sky)) + bounce * ((1 - up) * open_sky)
@@ -174,7 +174,7 @@ class Daylight:
             x, z = direction[0] * flat, direction[2] * flat
             field = noise(x + np.float32(self.cloud_seed), z + np.float32(self.cloud_seed * 0.7), 9.0, 5) + 0.35 * noise(x, z, 2.2, 4)
             cover = np.clip((field + np.float32(2.4 * self.clouds - 1.5)) * 0.8, 0, 1) * np.clip(up * 6, 0, 1)
-            white = (0.45 * self.horizon + 0.55 * self.horizon.mean() + 0.12 * self.sun_colour)[:, None] * (1.05 - 0.12 * np.clip(field, 0, 2))
+            white = (0.4 * self.horizon + 0.8 * self.horizon.mean() + 0.16 * self.sun_colour)[:, None] * (1.05 - 0.12 * np.clip(field, 0, 2))
             sky = sky + (white - sky) * (cover * np.float32(0.35 + 0.5 * min(self.clouds * 1.4, 1.0)))
         return sky + self.sun_colour[:, None] * (0.10 * glow**6 + 0.35 * glow**64)
 

@@ -220,7 +220,7 @@ def _wood(t: Texels) -> F32:
 def _leaves(t: Texels) -> F32:
     """Foliage: light and dark clumps of two greens."""
     clump = t.grain(2.4, 1)
-    fine = t.grain(0.9, 2)
+    fine = t.grain(0.7, 2)
     return _mix(t.colour, t.accent, np.clip(0.45 + 0.25 * clump + 0.2 * fine, 0, 1)) * np.clip(1 + 0.3 * clump + 0.25 * fine, 0.15, 2)
 
 

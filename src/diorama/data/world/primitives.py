@@ -216,7 +216,7 @@ class Builder:
             casts=np.array([part.casts for part in parts]), cut=np.array([part.cut for part in parts]), cut_value=np.array([part.cut_value for part in parts]),
             label=np.array([i for group in flat for i in group] + [part.labels[-1] for part in round_], np.uint8),
             material=np.array([i for group in coats for i in group] + [part.materials[-1] for part in round_], np.int64),
-            frame=np.concatenate([frame[keep], _wrap(centre[curved], half[curved], rotation[curved])]).T.astype(np.float32).copy(),
+            frame=np.concatenate([frame[keep], _wrap(centre[curved], half[curved])]).T.astype(np.float32).copy(),
             materials=self.materials,
         )
 
@@ -262,10 +262,10 @@ def _quadrics(centre: F64, half: F64, rotation: F64, taper: F64, is_cylinder: ND
     return quadrics
 
 
-def _wrap(centre: F64, half: F64, rotation: F64) -> F64:
-    """`(Q, 10)` texture frames of curved surfaces: a slanted projection, so that no side is stretched without end."""
-    u_axis = rotation @ np.array([0.8, 0.0, 0.6])
-    v_axis = rotation @ np.array([0.25, 0.9, -0.35])
+def _wrap(centre: F64, half: F64) -> F64:
+    """`(Q, 10)` texture frames of curved surfaces: projected along a slanted z, so that no side a camera sees is smeared."""
+    u_axis = np.tile(np.array([0.95, 0.0, 0.32]), (len(centre), 1))
+    v_axis = np.tile(np.array([0.12, 0.96, -0.26]), (len(centre), 1))
     u_zero = half[:, 0] - np.einsum("ni,ni->n", u_axis, centre)
     v_zero = half[:, 1] - np.einsum("ni,ni->n", v_axis, centre)
     return np.concatenate([u_axis, u_zero[:, None], v_axis, v_zero[:, None], 2 * half[:, :1], 2 * half[:, 1:2]], 1)

@@ -84,7 +84,7 @@ def render(scene: Scene, camera: Camera, light: Light, sensor: Sensor, random: n
 def meter(picture: F32) -> float:
     """Gain that brings `(3, n)` linear light half-way to a middle grey, as a camera's exposure control would."""
     level = float(np.median(picture[:, ::7].mean(0)))
-    return float(np.clip((0.3 / max(level, 1e-3)) ** 0.65, 0.4, 3.0))
+    return float(np.clip((0.26 / max(level, 1e-3)) ** 0.7, 0.4, 3.0))
 
 
 def shade(scene: Scene, coats: Palette, camera: Camera, light: Light, u: F32, v: F32, near: F32, surface: NDArray[np.uint16]) -> F32:

@@ -75,8 +75,9 @@ def _wall(street: Street) -> int:
     kit, style = street.kit, street.style
     kind = style.facades[kit.integer(0, len(style.facades))]
     value = kit.uniform(*style.wall_value)
-    hue = kit.uniform(0.02, 0.14) if kit.maybe(0.75) else kit.uniform(0, 1)
-    saturation = kit.uniform(*style.wall_saturation)
+    warm = kit.maybe(0.75)
+    hue = kit.uniform(0.02, 0.14) if warm else kit.uniform(0, 1)
+    saturation = kit.uniform(*style.wall_saturation) * (1.0 if warm else 0.6)
     if kind == "brick":
         colour = colorsys.hsv_to_rgb(kit.uniform(0.01, 0.07), kit.uniform(0.35, 0.6), kit.uniform(0.35, 0.58))
     elif kind == "glass":
@@ -284,12 +285,12 @@ def build(style: StreetStyle, random: np.random.Generator, size: tuple[int, int]
 
 
 def _daylight(kit: Props, style: StreetStyle) -> Daylight:
-    height, azimuth = np.radians(kit.uniform(*style.sun_height)), kit.uniform(0, 2 * np.pi)
+    height, azimuth = np.radians(kit.uniform(*style.sun_height)), kit.integer(0, 2) * np.pi + kit.uniform(-1.1, 1.1)
     sun = np.array([np.cos(height) * np.sin(azimuth), np.sin(height), np.cos(height) * np.cos(azimuth)])
     warmth, power, clouds = kit.uniform(*style.sun_warmth), kit.uniform(*style.sun_power), kit.uniform(*style.clouds)
     sun_colour = np.array([1.0, 1.0 - 0.12 * warmth, 1.0 - 0.35 * warmth], np.float32) * np.float32(power)
-    blue, grey = np.array([0.22, 0.42, 0.85]), np.array([0.62, 0.66, 0.71])
+    blue, grey = np.array([0.1, 0.24, 0.62]), np.array([0.5, 0.53, 0.57])
     zenith = (blue + (grey - blue) * clouds**1.5).astype(np.float32)
-    pale, veil = np.array([0.72, 0.83, 0.95]), np.array([0.78, 0.79, 0.8])
+    pale, veil = np.array([0.46, 0.6, 0.78]), np.array([0.62, 0.63, 0.645])
     horizon = (pale + (veil - pale) * clouds).astype(np.float32)
     return Daylight(sun, sun_colour, zenith, horizon, clouds, kit.uniform(0, 50), kit.uniform(*style.haze_length))

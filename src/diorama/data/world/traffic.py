@@ -14,7 +14,8 @@ from diorama.data.world.primitives import CUT_LEAF, CUT_RING, Builder, turn
  BICYCLE) = range(len(CITYSCAPES19))  # fmt: skip
 
 _CARS: tuple[Colour, ...] = (
-    (0.75, 0.76, 0.78), (0.12, 0.12, 0.13), (0.9, 0.9, 0.89), (0.35, 0.37, 0.4), (0.5, 0.08, 0.08), (0.1, 0.2, 0.42), (0.2, 0.3, 0.24), (0.65, 0.55, 0.4), (0.62, 0.3, 0.1), (0.25, 0.45, 0.6)
+    (0.66, 0.67, 0.69), (0.1, 0.1, 0.11), (0.88, 0.88, 0.86), (0.28, 0.3, 0.33), (0.52, 0.05, 0.05), (0.06, 0.14, 0.36), (0.12, 0.22, 0.17), (0.55, 0.46, 0.33), (0.66, 0.28, 0.06), (0.16, 0.36, 0.55),
+    (0.2, 0.2, 0.21), (0.42, 0.43, 0.45),
 )  # fmt: skip
 _SKIN: tuple[Colour, ...] = ((0.85, 0.65, 0.53), (0.72, 0.5, 0.37), (0.45, 0.3, 0.22), (0.92, 0.75, 0.65))
 
@@ -75,7 +76,7 @@ def _wheels(kit: Props, at: Builder, track: float, base: float, radius: float, l
 def car(kit: Props, at: Builder, near: bool) -> None:
     """A hatchback, saloon, estate or van."""
     colour = _CARS[kit.integer(0, len(_CARS))]
-    body = kit.paint("plain", colour, values=(0.02, 1.0), gloss=0.08)
+    body = kit.paint("plain", colour, values=(0.02, 1.0), gloss=0.045)
     shape = kit.integer(0, 4)
     length, width, height = ((3.9, 1.72, 1.48), (4.5, 1.8, 1.45), (4.6, 1.82, 1.5), (4.9, 1.95, 1.95))[shape]
     belt = (0.86, 0.84, 0.86, 1.05)[shape]
