@@ -96,9 +96,7 @@ def pair_loss(prediction: Tensor, depth: Tensor, sample_seed: list[int], pixels:
         raise ShapeError(f"{len(sample_seed)} seeds for {len(depth)} images; give one seed per image.")
     prediction, valid = _plain(prediction), known(depth)
     depth = depth.as_subclass(Tensor).to(prediction)
-    total, pairs = prediction.sum() * 0.0, 0
-    if not torch.isfinite(total):  # an overflowing prediction must reach the check for non-finite losses as it is
-        total = prediction.new_zeros(())
+    total, pairs = prediction[:0].sum(), 0  # an empty sum: 0 that still has a gradient
     for image, (guess, truth, seed) in enumerate(zip(prediction, depth, sample_seed, strict=True)):
         chosen = draw_pixels(valid[image], seed, pixels)
         n = chosen.numel()
