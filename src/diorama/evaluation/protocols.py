@@ -146,8 +146,8 @@ class Protocol:
         """What decides the number, for people: (what, how) in the order of the rules."""
         frames = f", {self.frames} frames" if self.frames is not None else ""
         size = f", {self.truth_size}" if self.truth_size != "native" else ""
-        rows, columns = CROPS[self.crop][:2], CROPS[self.crop][2:]
-        crop = "none" if self.crop == "none" else f"{self.crop}: rows {rows[0]:.4f}..{rows[1]:.4f}, columns {columns[0]:.4f}..{columns[1]:.4f}"
+        top, bottom, left, right = CROPS[self.crop]
+        crop = "none" if self.crop == "none" else f"{self.crop}: rows {top:.4f}..{bottom:.4f}, columns {left:.4f}..{right:.4f}"
         return [
             ("data", f"{self.dataset} {self.split}{frames}"),
             ("truth", self.truth + size),

@@ -7,10 +7,9 @@ becomes one with `diorama.running.torch_predictor`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ from diorama.evaluation.uncertainty import ause
 from diorama.running.batches import Predict, PredictedFrames, Single
 from diorama.running.examples import Example
 from diorama.running.examples import examples as chosen_examples
-from diorama.running.report import write_report
 from diorama.types import Frame
 
 Gather = Callable[[Any], list[Any]]
@@ -120,52 +118,6 @@ def evaluate_model(
     )  # fmt: skip
     if examples and rank == 0:
         found.examples = chosen_examples(reader, rows, rules, examples)
-    return found
-
-
-def evaluate(
-    model: Any,
-    dataset: SceneDataset,
-    protocol: Protocol | str,
-    out: str | Path,
-    *,
-    about: Mapping[str, Any] | None = None,
-    baselines: Sequence[str | Path] = (),
-    run: str | Path | None = None,
-    examples: int = 2,
-    overwrite: bool = False,
-    **options: Any,
-) -> Evaluation:
-    """Evaluate `model` and write metrics.json, CSV files and report.html into `out`.
-
-    Args:
-        model: a torch method, or a callable as in `evaluate_model` (the ONNX runtime, for one).
-        dataset: see `evaluate_model`.
-        protocol: see `evaluate_model`.
-        out: folder for the results.
-        about: what the model is, for metrics.json; Delta M needs `backbone`, `data`, `budget` and `seed`.
-        baselines: metrics.json files (or folders) of single-task runs, for Delta M.
-        run: folder whose metrics.csv holds the training curve.
-        examples: frames shown of each kind (best, median, worst) and task.
-        overwrite: replace the results in `out`, if there are any.
-        **options: further arguments of `evaluate_model`, e.g. `size`, `batch_size`.
-
-    Raises:
-        ConfigError: `out` has results already.
-        UserError: see `evaluate_model` and `report.write_report`.
-    """
-    folder = Path(out)
-    if (folder / "metrics.json").exists() and not overwrite:
-        raise ConfigError(f"{folder}: has the results of an evaluation already. Choose another folder or pass --overwrite.")
-    predict: Predict = model
-    if hasattr(model, "parameters"):
-        # a torch module; NumPy callables are evaluated without importing torch
-        from diorama.running.torch_predictor import torch_predictor
-
-        predict = torch_predictor(model)
-    found = evaluate_model(predict, dataset, protocol, examples=examples, **options)
-    if options.get("rank", 0) == 0:
-        write_report(found, folder, model=about, baselines=baselines, run=run)
     return found
 
 
