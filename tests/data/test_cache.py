@@ -124,7 +124,7 @@ def test_what_changes_the_frames_makes_another_cache(nyu: Path) -> None:
 
 def test_a_failed_build_leaves_nothing(nyu: Path) -> None:
     (nyu / "train/image/0002.png").write_bytes(b"")
-    with pytest.raises(DataError, match="an empty file"):
+    with pytest.raises(DataError, match=r"an empty file"):
         CachedDataset(NYUv2(nyu, "train"), (6, 8))
     assert [path for path in cache.cache_folder().iterdir() if path.suffix != ".lock"] == []
 
@@ -168,19 +168,19 @@ class _Lying(SceneDataset):
 
 
 def test_a_frame_without_a_promised_key_is_named() -> None:
-    with pytest.raises(DataError, match="lying: frame 0 has no 'depth'"):
+    with pytest.raises(DataError, match=r"lying: frame 0 has no 'depth'"):
         CachedDataset(_Lying(), (2, 2))
 
 
 def test_a_cache_needs_a_place(nyu: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DIORAMA_CACHE", str(tmp_path / "file"))
-    with pytest.raises(DataError, match="Set DIORAMA_CACHE"):
+    with pytest.raises(DataError, match=r"Set DIORAMA_CACHE"):
         CachedDataset(NYUv2(nyu, "train"), (6, 8))
     monkeypatch.delenv("DIORAMA_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache.cache_folder() == tmp_path / "xdg" / "diorama"
     usage = type("Usage", (), {"free": 10})
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DataError, match="0 are free. Move it with DIORAMA_CACHE"):
+    with pytest.raises(DataError, match=r"0 are free. Move it with DIORAMA_CACHE"):
         CachedDataset(NYUv2(nyu, "train"), (6, 8))

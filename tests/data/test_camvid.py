@@ -50,18 +50,18 @@ def test_street_labels_are_converted(tmp_path: Path, frame: Make) -> None:
 
 
 def test_bad_folders_and_files(tmp_path: Path, frame: Make) -> None:
-    with pytest.raises(DataError, match="camvid needs train/ and trainannot/"):
+    with pytest.raises(DataError, match=r"camvid needs train/ and trainannot/"):
         CamVid(tmp_path)
     (tmp_path / "train").mkdir()
     (tmp_path / "trainannot").mkdir()
-    with pytest.raises(DataError, match="no images"):
+    with pytest.raises(DataError, match=r"no images"):
         CamVid(tmp_path)
     write_camvid([frame(0, classes=11)], tmp_path, "val")
     cv2.imwrite(str(tmp_path / "valannot/scene_0.png"), np.full((12, 16), 31, np.uint8))
-    with pytest.raises(DataError, match="label id 31, expected 0..10"):
+    with pytest.raises(DataError, match=r"label id 31, expected 0..10"):
         CamVid(tmp_path, "val")[0]
     cv2.imwrite(str(tmp_path / "valannot/scene_0.png"), np.full((6, 8), 3, np.uint8))
-    with pytest.raises(DataError, match="sizes differ"):
+    with pytest.raises(DataError, match=r"sizes differ"):
         CamVid(tmp_path, "val")[0]
 
 

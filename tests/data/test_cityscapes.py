@@ -62,7 +62,7 @@ def test_disparity_by_hand(tmp_path: Path) -> None:
     assert depth[0, 2] == pytest.approx(473.5749, abs=1e-3)
     assert depth[0, 3] == pytest.approx(9.471497, abs=1e-5)
     cv2.imwrite(str(tmp_path / "d8.png"), np.array([[1]], np.uint8))
-    with pytest.raises(DataError, match="expected 16-bit"):
+    with pytest.raises(DataError, match=r"expected 16-bit"):
         read_disparity(tmp_path / "d8.png")
 
 
@@ -90,20 +90,20 @@ def test_train_extra_takes_the_coarse_labels(tmp_path: Path, frame: Make) -> Non
 
 
 def test_bad_arguments_and_files(root: Path) -> None:
-    with pytest.raises(ConfigError, match="did you mean 'semantic'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'semantic'"):
         Cityscapes(root, "val", keys=("semantics",))
-    with pytest.raises(ConfigError, match="keys is empty"):
+    with pytest.raises(ConfigError, match=r"keys is empty"):
         Cityscapes(root, "val", keys=())
-    with pytest.raises(ConfigError, match="Choose 19 or 7"):
+    with pytest.raises(ConfigError, match=r"Choose 19 or 7"):
         Cityscapes(root, "val", classes=34)
-    with pytest.raises(DataError, match="no such folder. Point --data.root"):
+    with pytest.raises(DataError, match=r"no such folder. Point --data.root"):
         Cityscapes(root, "train")
     camera = root / "camera/val/diorama/diorama_000000_000000_camera.json"
     camera.write_text(json.dumps({"intrinsic": {"fx": 1}}))
-    with pytest.raises(DataError, match="no Cityscapes camera file"):
+    with pytest.raises(DataError, match=r"no Cityscapes camera file"):
         Cityscapes(root, "val")[0]
     camera.write_text("{")
-    with pytest.raises(DataError, match="no Cityscapes camera file"):
+    with pytest.raises(DataError, match=r"no Cityscapes camera file"):
         read_camera(camera)
     label = root / "gtFine/val/diorama/diorama_000000_000000_gtFine_labelIds.png"
     cv2.imwrite(str(label), np.full((12, 16), 34, np.uint8))

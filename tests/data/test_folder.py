@@ -60,7 +60,7 @@ def test_split_folders_may_be_outside_or_inside(tmp_path: Path) -> None:
         assert Folder(home, "train").ids == ["a", "b", "c"]
         assert Folder(home, "val").ids == ["d"]
         assert Folder(home, "all").ids == ["a", "b", "c", "d"]
-        with pytest.raises(DataError, match="no files for split 'test'"):
+        with pytest.raises(DataError, match=r"no files for split 'test'"):
             Folder(home, "test")
 
 
@@ -69,7 +69,7 @@ def test_split_lists(root: Path) -> None:
     (root / "val.txt").write_text("images/b.png\n\n")
     assert Folder(root, "train").ids == ["a"]
     assert Folder(root, "val").ids == ["b"]
-    with pytest.raises(DataError, match="test.txt: missing"):
+    with pytest.raises(DataError, match=r"test.txt: missing"):
         Folder(root, "test")
 
 
@@ -146,14 +146,14 @@ def test_file_ids_and_colour_coded_labels(root: Path) -> None:
     (root / "dataset.yaml").write_text(f"classes: [road, car, tree]\npalette: {palette}\n")
     assert np.array_equal(Folder(root, "all")[0]["semantic"], semantic)
     (root / "dataset.yaml").write_text("classes: [road, car, tree]\n")
-    with pytest.raises(DataError, match="colour-coded label map"):
+    with pytest.raises(DataError, match=r"colour-coded label map"):
         Folder(root, "all")[0]
 
 
 def test_known_label_sets(root: Path) -> None:
     (root / "dataset.yaml").unlink()
     assert Folder(root, "all", labels="cityscapes19").labels is CITYSCAPES19
-    with pytest.raises(ConfigError, match="semantic/ without class names. Write `classes"):
+    with pytest.raises(ConfigError, match=r"semantic/ without class names. Write `classes"):
         Folder(root, "all")
 
 
@@ -167,14 +167,14 @@ def test_damaged_frames_name_themselves(root: Path) -> None:
     io.write_npy(root / "depth" / "a.npy", np.full((4, 6), np.nan, np.float32))
     io.write_npy(root / "depth" / "b.npy", np.ones((5, 6), np.float32))
     dataset = Folder(root, "all")
-    with pytest.raises(DataError, match="a.npy: 24 NaN of 24"):
+    with pytest.raises(DataError, match=r"a.npy: 24 NaN of 24"):
         dataset[0]
     with pytest.raises(DataError, match=r"folder b: sizes differ \(.*depth 6x5"):
         dataset[1]
     Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(root / "images" / "b.png")
     data = (root / "images" / "b.png").read_bytes()
     (root / "images" / "b.png").write_bytes(data[: len(data) - 20])
-    with pytest.raises(DataError, match="b.png: truncated"):
+    with pytest.raises(DataError, match=r"b.png: truncated"):
         dataset[1]
 
 
@@ -201,17 +201,17 @@ def test_mistakes_in_dataset_yaml(root: Path, text: str, expected: str) -> None:
 
 
 def test_bad_folders(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match=r"no such folder"):
         Folder(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="Put them in images/, right/"):
+    with pytest.raises(DataError, match=r"Put them in images/, right/"):
         Folder(tmp_path / "empty", "all")
-    with pytest.raises(ConfigError, match="did you mean 'image'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'image'"):
         Folder(root, "all", keys=("images",))
-    with pytest.raises(DataError, match="no right files"):
+    with pytest.raises(DataError, match=r"no right files"):
         Folder(root, "all", keys=("right",))
     io.write_image(root / "images" / "a.jpg", np.zeros((4, 6, 3), np.uint8))
-    with pytest.raises(DataError, match="same stem"):
+    with pytest.raises(DataError, match=r"same stem"):
         Folder(root, "all")
 
 

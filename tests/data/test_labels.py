@@ -118,11 +118,11 @@ def test_ignore_survives_every_conversion() -> None:
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'nyu40'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'nyu40'"):
         labels.by_name("nyu4O")
-    with pytest.raises(DataError, match="0 to 3000"):
+    with pytest.raises(DataError, match=r"0 to 3000"):
         labels.convert(np.array([[0, 3000]], np.uint16), labels.NYU40_IDS)
-    with pytest.raises(ShapeError, match="RGB"):
+    with pytest.raises(ShapeError, match=r"RGB"):
         labels.NYU13.decode(np.zeros((2, 2), np.uint8))
 
 

@@ -27,7 +27,7 @@ def test_version_5_is_read_as_scipy_writes_it(tmp_path: Path, compressed: bool) 
     scipy.io.savemat(path, {**ARRAYS, "names": np.array(["x", "yy"], object), "text": "hello"}, do_compression=compressed)
     for name, expected in ARRAYS.items():
         assert np.array_equal(read_mat(path, name), expected), name
-    with pytest.raises(DataError, match="no numeric array 'names'"):
+    with pytest.raises(DataError, match=r"no numeric array 'names'"):
         read_mat(path, "names")
 
 
@@ -44,7 +44,7 @@ def test_version_7_3_is_hdf5_with_reversed_axes(tmp_path: Path) -> None:
         file["a"] = np.arange(6).reshape(3, 2)
     assert read_mat(tmp_path / "c.mat", "a").tolist() == [[0, 2, 4], [1, 3, 5]]
     assert read_hdf5(tmp_path / "c.mat", "a").tolist() == [[0, 1], [2, 3], [4, 5]]
-    with pytest.raises(DataError, match="no array 'b' .it has a."):
+    with pytest.raises(DataError, match=r"no array 'b' .it has a."):
         read_hdf5(tmp_path / "c.mat", "b")
 
 
@@ -59,5 +59,5 @@ def test_damaged_files_are_one_line_errors(tmp_path: Path, keep: int) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match=r"no such file"):
         read_mat(tmp_path / "none.mat", "a")

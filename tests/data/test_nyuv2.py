@@ -70,7 +70,7 @@ def test_mat_layout_says_what_is_missing(tmp_path: Path, frame: Make) -> None:
     write_nyuv2_mat([frame(0)], [frame(1)], tmp_path)
     mapping = (tmp_path / "classMapping40.mat").read_bytes()
     (tmp_path / "classMapping40.mat").unlink()
-    with pytest.raises(DataError, match="Put `classMapping40.mat`"):
+    with pytest.raises(DataError, match=r"Put `classMapping40.mat`"):
         NYUv2(tmp_path, "train")[0]
     ready = np.stack([np.where(frame(k)["semantic"] == 255, 0, frame(k)["semantic"] + 1) for k in (0, 1)], axis=-1)
     write_mat(tmp_path / "labels40.mat", {"labels40": ready.astype(float)})
@@ -78,10 +78,10 @@ def test_mat_layout_says_what_is_missing(tmp_path: Path, frame: Make) -> None:
     (tmp_path / "classMapping40.mat").write_bytes(mapping)
     with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "a") as file:
         del file["rawDepths"]
-    with pytest.raises(DataError, match="no array 'rawDepths'"):
+    with pytest.raises(DataError, match=r"no array 'rawDepths'"):
         NYUv2(tmp_path, "train", depth="raw")[0]
     (tmp_path / "splits.mat").unlink()
-    with pytest.raises(DataError, match="splits.mat: missing"):
+    with pytest.raises(DataError, match=r"splits.mat: missing"):
         NYUv2(tmp_path, "train")
 
 
@@ -117,16 +117,16 @@ def test_held_out_frames_are_whole_runs_and_a_tenth() -> None:
 
 
 def test_bad_arguments_and_folders(folders: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no split 'tset'"):
+    with pytest.raises(DataError, match=r"no split 'tset'"):
         NYUv2(folders, "tset")
-    with pytest.raises(ConfigError, match="Choose 40 or 13"):
+    with pytest.raises(ConfigError, match=r"Choose 40 or 13"):
         NYUv2(folders, classes=37)
-    with pytest.raises(ConfigError, match="'filled' or 'raw'"):
+    with pytest.raises(ConfigError, match=r"'filled' or 'raw'"):
         NYUv2(folders, depth="best")
-    with pytest.raises(DataError, match="no such folder. Point --data.root"):
+    with pytest.raises(DataError, match=r"no such folder. Point --data.root"):
         NYUv2(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no images. nyuv2 needs nyu_depth_v2_labeled.mat"):
+    with pytest.raises(DataError, match=r"no images. nyuv2 needs nyu_depth_v2_labeled.mat"):
         NYUv2(tmp_path / "empty")
 
 
@@ -137,9 +137,9 @@ def test_bad_files_name_themselves(folders: Path) -> None:
     dataset = NYUv2(folders, "train")
     with pytest.raises(DataError, match=r"nyuv2 0000: sizes differ \(image 16x12, depth 8x6, semantic 16x12\)"):
         dataset[0]
-    with pytest.raises(DataError, match="0001.png: label id 41, expected 1..40"):
+    with pytest.raises(DataError, match=r"0001.png: label id 41, expected 1..40"):
         dataset[1]
-    with pytest.raises(DataError, match="0002.png: 8-bit PNG, expected 16-bit depth"):
+    with pytest.raises(DataError, match=r"0002.png: 8-bit PNG, expected 16-bit depth"):
         dataset[2]
     (folders / "train/depth/0001.png").unlink()
     assert [text.split(": ")[1][:7] for text in dataset.check()] == ["missing"]

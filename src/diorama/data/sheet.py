@@ -91,7 +91,9 @@ def _row(frame: Frame, keys: list[str], labels: LabelSet | None, width: int, ran
         elif key == "semantic":
             cells.append(_label_colours(resize_nearest(values[key], size), labels))
         else:
-            cells += [_value_colours(_shown(values[key], size, key), *ranges[key]), _bar(size[0], *ranges[key])]
+            near_is_high = key == "disparity"
+            cells.append(_value_colours(_shown(values[key], size, key), *ranges[key], near_is_high))
+            cells.append(_bar(size[0], *ranges[key], near_is_high))
         cells.append(_blank(size[0], _GAP))
     return np.concatenate(cells, axis=1)
 
@@ -124,21 +126,21 @@ def _value_range(frames: list[Frame], key: str) -> tuple[float, float]:
     return low, max(high, low * 1.01)
 
 
-def _value_colours(values: NDArray[np.float32], low: float, high: float) -> Picture:
+def _value_colours(values: NDArray[np.float32], low: float, high: float, near_is_high: bool = False) -> Picture:
     """Near is bright, far is dark, even steps in the logarithm; unknown is grey."""
     floor = max(low, 1e-3)
     part = np.log(np.clip(values, floor, high) / floor) / max(np.log(high / floor), 1e-6)
-    level = (250 - 225 * part).round().astype(np.uint8)
+    level = (250 - 225 * (1 - part if near_is_high else part)).round().astype(np.uint8)
     coloured = np.asarray(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), np.uint8)[..., ::-1].copy()
     coloured[values <= 0] = _UNKNOWN
     return coloured
 
 
-def _bar(height: int, low: float, high: float) -> Picture:
+def _bar(height: int, low: float, high: float, near_is_high: bool = False) -> Picture:
     floor = max(low, 1e-3)
     scale = np.geomspace(floor, max(high, floor * 1.01), max(height - 12, 1), dtype=np.float32)[:, None]
     canvas = Image.fromarray(_blank(height, _BAR))
-    canvas.paste(Image.fromarray(_value_colours(np.repeat(scale, 12, axis=1), low, high)), (4, 6))
+    canvas.paste(Image.fromarray(_value_colours(np.repeat(scale, 12, axis=1), low, high, near_is_high)), (4, 6))
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=11)
     ticks = max(2, min(5, height // 32))
     for part in np.linspace(0, 1, ticks):
@@ -166,8 +168,9 @@ def _legend(present: NDArray[np.int64], labels: LabelSet, total: int) -> Picture
     font = ImageFont.load_default(size=13)
     order = [int(k) for k in np.argsort(-present[: len(labels)], kind="stable") if present[k]]
     share = present / max(1, present.sum())
-    entries = [(labels.palette[k], f"{labels.classes[k]} {share[k]:.1%}") for k in order]
-    entries.append((_UNKNOWN, f"no label {share[IGNORE]:.1%}"))
+    entries = [(labels.palette[k], f"{labels.classes[k]} {_percent(share[k])}") for k in order]
+    if present[IGNORE]:
+        entries.append((_UNKNOWN, f"no label {_percent(share[IGNORE])}"))
     places, x, y = [], _GAP, 6
     for colour, text in entries:
         needed = 20 + int(font.getlength(text)) + 18
@@ -181,6 +184,10 @@ def _legend(present: NDArray[np.int64], labels: LabelSet, total: int) -> Picture
         draw.rectangle((x, y + 2, x + 13, y + 15), fill=colour)
         draw.text((x + 20, y + 9), text, font=font, fill=_INK, anchor="lm")
     return np.asarray(canvas)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "< 0.1%"
 
 
 def _blank(height: int, width: int) -> Picture:
