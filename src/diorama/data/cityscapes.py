@@ -99,7 +99,7 @@ class Cityscapes(SceneDataset):
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "train_extra")
     depth_cap: ClassVar[float] = 80.0
     offers: ClassVar[frozenset[str]] = frozenset(KEYS)
-    root_hint: ClassVar[str] = "{leftImg8bit,rightImg8bit,gtFine,disparity,camera}/{train,val,test}/CITY"
+    root_hint: ClassVar[str] = "{leftImg8bit, rightImg8bit, gtFine, disparity, camera}/{train, val, test}/CITY"
     root: Path
 
     def __init__(

@@ -72,7 +72,7 @@ class Folder(SceneDataset):
     terms: ClassVar[str] = "yours"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test", "all")
     offers: ClassVar[frozenset[str]] = frozenset({*FOLDERS, "baseline"})
-    root_hint: ClassVar[str] = "{images,semantic,depth,sparse_depth,right,disparity} with equal file stems, dataset.yaml"
+    root_hint: ClassVar[str] = "{images, semantic, depth, sparse_depth, right, disparity, intrinsics} with equal file stems; dataset.yaml"
     derived_splits: ClassVar[frozenset[str]] = frozenset({"all"})
     root: Path
 
