@@ -36,6 +36,7 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate_equations.py --check
 
 docs: env
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

@@ -15,10 +15,12 @@ import diorama
 from diorama.errors import UserError, suggest
 
 VERBS = {
+    "quickstart": "make rooms, train, compare, predict and report, all on this machine",
     "train": "train a method on a data set",
     "evaluate": "measure a model on a data set under a named protocol",
     "predict": "semantics, metric depth, overlay and point cloud of images",
     "export": "write a model for onnxruntime",
+    "benchmark": "rows x seeds -> table with means and intervals",
     "data": "list, check, plot and make data sets",
     "methods": "the methods, what each needs, and the models that come with the package",
     "doctor": "examine this machine and advise",
@@ -86,7 +88,7 @@ def overview() -> str:
         "  --help      of diorama, or of a verb: diorama train --help\n"
         "  --debug     show the traceback of an error\n"
         "  --version   print the version\n\n"
-        "start here:  diorama doctor     diorama predict photo.jpg     diorama data plot world_indoor"
+        "start here:  diorama quickstart     or     diorama predict photo.jpg"
     )
 
 

@@ -41,16 +41,24 @@ class VerbParser(argparse.ArgumentParser):
         self.flags += [name for name in names if name.startswith("--")]
         return super().add_argument(*names, **settings)
 
+    def read_known(self, words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """The arguments in `words`, and the words that are none of this parser's.
+
+        Raises:
+            ConfigError: a missing or a wrong value.
+        """
+        try:
+            return self.parse_known_args(list(words))
+        except argparse.ArgumentError as error:
+            self.error(str(error))
+
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """The arguments in `words`.
 
         Raises:
             ConfigError: an unknown flag, a missing or a wrong value.
         """
-        try:
-            found, left = self.parse_known_args(list(words))
-        except argparse.ArgumentError as error:
-            self.error(str(error))
+        found, left = self.read_known(words)
         if left:
             flag = left[0].partition("=")[0]
             close = difflib.get_close_matches(flag, self.flags, n=1) if flag.startswith("-") else []

@@ -24,19 +24,20 @@ def find(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    known = names()
+    known = names() | names(benchmarks=True)
     recipe = path.with_suffix("").as_posix().removeprefix("recipes/")
     if recipe in known:
         return known[recipe]
     raise ConfigError(f"{name}: no such file and no recipe of this name; {suggest(recipe, known)}")
 
 
-def names() -> dict[str, Path]:
-    """Name -> file of the recipes that come with the package, e.g. `ci_net/nyuv2`."""
+def names(*, benchmarks: bool = False) -> dict[str, Path]:
+    """Name -> file of the recipes that come with the package, e.g. `ci_net/nyuv2`; or of the benchmarks, `ci_net/benchmarks/table1`."""
     here = Path(__file__).resolve().parent
     for folder in (here / "recipes", here.parents[1] / "recipes"):  # installed, source tree
         if folder.is_dir():
-            return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+            files = (path for path in sorted(folder.rglob("*.yaml")) if (path.parent.name == "benchmarks") == benchmarks)
+            return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
     return {}
 
 

@@ -6,14 +6,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from diorama import catalog
+from diorama import catalog, recipes
 from diorama.errors import ConfigError, suggest
 from diorama.flags import VerbParser, run_config, take
 
 
+def quickstart(words: Sequence[str]) -> int:
+    """Make rooms, train, compare with single tasks, predict and report."""
+    parser = VerbParser(
+        "quickstart",
+        "Draw procedural rooms, train CI-Net and its two single-task baselines on them, compare, predict on unseen rooms, and report.",
+        "diorama quickstart --out first_try",
+    )
+    parser.add_argument("--out", type=Path, default=Path("quickstart"), metavar="DIR", help="folder of everything that is made")
+    parser.add_argument("--frames", type=int, nargs=2, metavar=("TRAIN", "TEST"), help="how many rooms to train on and to judge on")
+    parser.add_argument("--epochs", type=float, default=1.0, metavar="FACTOR", help="on the recipe's epochs; below 1 for a trial")
+    parser.add_argument("--overwrite", action="store_true", help="remove what an earlier quickstart left in DIR")
+    options = {key: value for key, value in vars(parser.read(words)).items() if value is not None}
+    if "frames" in options:
+        options["frames"] = tuple(options["frames"])
+    from diorama.running.quickstart import quickstart as start
+
+    print(start(**options))
+    return 0
+
+
 def train(words: Sequence[str]) -> int:
     """Train a method, or print a configuration or the fields of one."""
-    from diorama import config, recipes
+    from diorama import config
 
     words = list(words)
     for section in config.CHOICES:
@@ -95,6 +115,30 @@ def export(words: Sequence[str]) -> int:
     return 0
 
 
+def benchmark(words: Sequence[str]) -> int:
+    """Train and evaluate rows x seeds, and write their table."""
+    parser = VerbParser(
+        "benchmark",
+        "Rows x seeds -> table.md with means and 95 % intervals, and runs.csv. What is finished is not run again. "
+        "Other flags are settings of all rows, as of `diorama train`.",
+        "diorama benchmark ci_net/benchmarks/table1_world --seeds 0 1 2 --out runs/table1",
+    )
+    known = ", ".join(recipes.names(benchmarks=True)) or "none"
+    parser.add_argument("file", help=f"a benchmark that comes with the package ({known}) or a YAML file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results; default: runs/benchmark-NAME")
+    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these; default: all")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="only these; default: those of the benchmark")
+    parser.add_argument("--keep", action="store_true", help="keep checkpoints and models of finished runs")
+    options, flags = parser.read_known(words)
+    path = recipes.find(options.file)
+    from diorama.running.benchmark import Benchmark, run_benchmark
+
+    out = options.out or Path("runs") / f"benchmark-{path.stem}"
+    folder = run_benchmark(Benchmark.read(path), out, flags, rows=options.rows, seeds=options.seeds, keep=options.keep)
+    print((folder / "table.md").read_text(encoding="utf-8"))
+    return 0
+
+
 def data(words: Sequence[str]) -> int:
     """List, check, plot or make data sets."""
     from diorama import data_verbs
@@ -113,7 +157,7 @@ def methods(words: Sequence[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from diorama import config, recipes
+    from diorama import config
     from diorama.prediction.predictor import list_models
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)

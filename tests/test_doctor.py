@@ -1,0 +1,67 @@
+"""`diorama doctor` says what will not work, and never needs torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diorama import doctor
+from diorama.doctor import Finding
+
+
+def found(name: str, folder: Path) -> Finding:
+    return next(finding for finding in doctor.examine(folder) if finding.name == name)
+
+
+def test_every_finding_has_advice(tmp_path: Path) -> None:
+    findings = doctor.examine(tmp_path)
+    assert {"Python", "core packages", "devices", "threads", "codecs", "folder", "memory", "shipped models"} <= {f.name for f in findings}
+    assert all(finding.advice.endswith((".", "'", "'ci_net-nyuv2'")) or ":" in finding.advice for finding in findings)
+    assert all(finding.state in ("good", "note", "bad") for finding in findings)
+
+
+def test_folder_that_cannot_be_written_to_is_bad(tmp_path: Path) -> None:
+    assert found("folder", tmp_path).state == "good"
+    assert found("folder", tmp_path / "nowhere").state == "bad"
+
+
+def test_more_threads_than_cores_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert found("threads", tmp_path).state == "bad"
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert found("threads", tmp_path).state == "good"
+
+
+def test_compromised_release_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "installed", lambda package: "2.6.2" if package == "lightning" else "9.9")
+    finding = found("extra 'train'", tmp_path)
+    assert finding.state == "bad"
+    assert "lightning 2.6.2" in finding.value
+
+
+def test_missing_core_package_is_bad_and_missing_extra_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "installed", lambda package: None if package in ("onnxruntime", "rasterio") else "9.9")
+    assert found("core packages", tmp_path).state == "bad"
+    assert "onnxruntime" in found("core packages", tmp_path).value
+    assert found("extra 'geo'", tmp_path).state == "note"
+
+
+@pytest.mark.parametrize(("state", "status"), [("good", 0), ("note", 0), ("bad", 1)])
+def test_status_tells_whether_something_will_not_work(
+    state: doctor.State, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda _: [Finding("codecs", "PNG", state, "Reinstall it.")])
+    assert doctor.doctor() == status
+    assert "Reinstall it." in capsys.readouterr().out
+
+
+def test_doctor_answers_without_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; from diorama.cli import main; sys.exit(main(['doctor']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "threads" in done.stdout
+    assert done.returncode in (0, 1)
+    assert not done.stderr
