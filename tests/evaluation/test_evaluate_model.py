@@ -201,6 +201,14 @@ def test_uncertainty_is_scored_when_there_is_any(toy: Any, predict: Any) -> None
     assert found.values["ause"].unit == "m"
 
 
+def test_another_truth_is_another_protocol(toy: Any, predict: Any) -> None:
+    usual, raw = toy(2), toy(2)
+    raw.truth = "raw depth"
+    one, other = (evaluate_model(predict, data, FOLDER, progress=False, draws=0) for data in (usual, raw))
+    with pytest.raises(ProtocolError, match="truth: 'as stored' != 'raw depth'"):
+        one.values["rmse"].better_than(other.values["rmse"])
+
+
 def test_what_does_not_fit_is_refused(toy: Any, predict: Any) -> None:
     with pytest.raises(ProtocolError, match="40 classes, toy was loaded with 5"):
         evaluate_model(predict, toy(1), "nyuv2_pooled", progress=False)

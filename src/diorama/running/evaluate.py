@@ -71,8 +71,9 @@ def evaluate_model(
 
     Args:
         predict: float32 RGB `(B, 3, h, w)` in 0..1 -> `Prediction` of arrays (or tensors).
-        dataset: read in the order of its ids; this process takes `range(rank, n, world)`, without padding.
-        protocol: or its name. Data set, split, truth size and number of frames are filled in from the data.
+        dataset: read in the order of its ids; this process takes `range(rank, n, world)`, without padding. Where its truth is not the
+            protocol's usual one, the data set says so in an attribute `truth` ("raw depth").
+        protocol: or its name. Data set, split, truth, its size and the number of frames are filled in from the data.
         batch_size: images per call of `predict`.
         size: `(h, w)` the image is resized to (area when shrinking); the truth keeps its size. None: as stored.
         rank: number of this process.
@@ -133,7 +134,8 @@ def _bound(protocol: Protocol, dataset: SceneDataset) -> Protocol:
             f"protocol '{protocol.name}' has {protocol.classes} classes, {dataset.name} was loaded with {classes}. "
             f"Load the data with {protocol.classes} classes or choose another protocol (`diorama evaluate --list-protocols`)."
         )
-    return replace(protocol, dataset=dataset.name, split=dataset.split, classes=classes)
+    truth = getattr(dataset, "truth", protocol.truth)
+    return replace(protocol, dataset=dataset.name, split=dataset.split, classes=classes, truth=truth)
 
 
 def _score_frames(
