@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from diorama.data.cache import CachedDataset
 from diorama.data.loader import Source, StepLoader, move, require
 from diorama.data.transforms import train_transform
 from diorama.errors import TrainingError
+from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import by_name
 from diorama.export.model_file import save_model
 from diorama.methods.base import Method, StepContext
@@ -32,7 +34,7 @@ from diorama.training.checkpoint import load_checkpoint, save_checkpoint
 from diorama.training.descend import descend
 from diorama.training.plan import Plan
 from diorama.training.run_folder import MetricsFile, RunFolder
-from diorama.training.setup import StopSign, agreed, build_fabric, seed_step
+from diorama.training.setup import StopSign, agreed, build_fabric, first_says, is_first, seed_step
 from diorama.types import IGNORE, Sample
 
 logger = logging.getLogger("diorama")
@@ -61,24 +63,60 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
     torch.manual_seed(config.seed)
     method: Method = method_class(config.model)
     require(config.method, method.requires, dataset)
+    for baseline in baselines:
+        Run.read(baseline)  # a wrong path is told now, not after the training
     run = RunFolder(resume) if resume else RunFolder.create(config.out or "runs", f"{config.method}-{config.dataset}")
-    fabric = build_fabric(config.trainer, run)
-    fabric.launch()
-    if fabric.is_global_zero and not resume:
-        run.write_config(config.to_dict())
-    training = Training(config, fabric, method, dataset, run)
-    if resume:
-        training.resume()
+    training = None
     try:
-        training.run()
+        with advised(config):
+            fabric, run = launch(config, run)
+            if fabric.is_global_zero and not resume:
+                run.write_config(config.to_dict())
+            training = Training(config, fabric, method, dataset, run)
+            if resume:
+                training.resume()
+            training.run()
+            training.finish(baselines)
+    except BaseException:
+        # what stopped before its first step leaves nothing behind
+        if not resume and (training is None or not training.step) and is_first() and not run.checkpoint.exists():
+            run.discard()
+        raise
+    return run.path
+
+
+def launch(config: RunConfig, run: RunFolder) -> tuple[Fabric, RunFolder]:
+    """All processes started, and the folder they share."""
+    with run.announced():
+        fabric = build_fabric(config.trainer, run)
+        fabric.launch()
+    shared = RunFolder(fabric.broadcast(str(run.path)))
+    if shared.path != run.path:  # started by torchrun or a cluster: every process had made its own
+        with suppress(OSError):
+            run.path.rmdir()
+    return fabric, shared
+
+
+@contextmanager
+def advised(config: RunConfig) -> Iterator[None]:
+    """Inside, running out of memory is told as what to change.
+
+    Raises:
+        TrainingError: memory was short, or a process that reads data died.
+    """
+    try:
+        yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrainingError(_memory_advice(config)) from error
     except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "out of memory" in str(error):
+        text = str(error)
+        if "can't allocate memory" in text or "out of memory" in text:
             raise TrainingError(_memory_advice(config)) from error
+        if "DataLoader worker" in text:
+            raise TrainingError(
+                "a process that reads data was ended, most often because memory or /dev/shm was full. Set trainer.workers=0 or to fewer."
+            ) from error
         raise
-    training.finish(baselines)
-    return run.path
 
 
 class Training:
@@ -103,9 +141,7 @@ class Training:
         self.total = min(self.plan.total, settings.steps or self.plan.total)
         self.step = 0
         if "semantic" in keys:
-            method.prepare(
-                {"class_counts": fabric.broadcast(count_labels(self.dataset, method.config.classes) if fabric.is_global_zero else None)}
-            )
+            method.prepare({"class_counts": first_says(fabric, lambda: count_labels(self.dataset, method.config.classes))})
         if settings.channels_last:
             method.to(memory_format=torch.channels_last)
         optimisers = method.optimisers()
@@ -136,27 +172,35 @@ class Training:
         if self.fabric.is_global_zero:
             self.metrics = MetricsFile(self.run_folder.metrics, self.step)
         self.method.train()
-        started, first = time.perf_counter(), self.step
+        started, first, speed, due = time.perf_counter(), self.step, 0.0, False
         with StopSign() as stop, TrainingProgress(self.total, self.step, shown=self.fabric.is_global_zero) as progress:
             batches = iter(self.loader)
             while self.step < self.total:
+                # before the step, not after the last one: a run that was stopped in between still has its row
+                if self._evaluates():
+                    self._log({f"val_{name}": value for name, value in self._judge().items()}, speed, self.step)
                 terms = self.one_step(next(batches))
                 self.step += 1
                 speed = (self.step - first) * settings.batch_size * self.fabric.world_size / (time.perf_counter() - started)
                 progress.advance(self.plan.stage(self.step - 1).name, terms, speed)
                 if self.step % settings.log_every == 0 or self.step == self.total:
-                    self._log(terms, speed)
-                if agreed(self.fabric, stop.raised):
+                    self._log(terms, speed, self.step - 1)
+                due = due or bool(settings.checkpoint_every and self.step % settings.checkpoint_every == 0)
+                # between two updates each process holds a gradient of its own, and a checkpoint has room for one
+                whole = self.fabric.world_size == 1 or self.step % settings.accumulate == 0
+                if whole and agreed(self.fabric, stop.raised):
                     self.save()
                     raise StoppedError(
                         f"stopped at step {self.step} of {self.total}. Go on with `diorama train --resume {self.run_folder.path}`."
                     )
-                if settings.checkpoint_every and self.step % settings.checkpoint_every == 0 and self.step < self.total:
+                if whole and due:
                     self.save()
-                epochs = settings.evaluate_every
-                if epochs and self.step < self.total and self.step % max(1, round(epochs * self.plan.epoch_steps)) == 0:
-                    self._log({f"val_{name}": value for name, value in self._judge().items()}, speed)
+                    due = False
         self.save()
+
+    def _evaluates(self) -> bool:
+        epochs = self.config.trainer.evaluate_every
+        return bool(epochs and self.step) and self.step % max(1, round(epochs * self.plan.epoch_steps)) == 0
 
     def one_step(self, batch: Mapping[str, Sample]) -> dict[str, float]:
         """Every turn of one step; the terms as numbers."""
@@ -169,36 +213,43 @@ class Training:
         meta: list[dict[str, Any]] = [entry for sample in batch.values() for entry in cast("list[Any]", sample["meta"])]
         on_device = move(batch, self.fabric.device, settings.channels_last)
         context = StepContext(self.step, stage, [int(entry["sample_seed"]) for entry in meta])
+        update = (self.step + 1) % settings.accumulate == 0
         said: dict[str, float] = {}
         for turn in self.method.turns(context):
-            terms = self.module.losses(on_device, context, turn)
-            total = descend(
-                self.fabric,
-                self.module,
-                terms,
-                self.optimisers[turn.optimiser],
-                ids=[str(entry.get("id", entry.get("index"))) for entry in meta],
-                step=self.step,
-                clip_norm=settings.clip_norm,
-                accumulate=settings.accumulate,
-            )
+            # DDP decides in the forward pass whether the backward pass will share gradients
+            with self.fabric.no_backward_sync(self.module, enabled=not update):
+                with self.fabric.autocast():  # a marked method of an unwrapped module is not cast by Fabric
+                    terms = self.module.losses(on_device, context, turn)
+                total = descend(
+                    self.fabric,
+                    self.module,
+                    terms,
+                    self.optimisers[turn.optimiser],
+                    ids=[str(entry.get("id", entry.get("index"))) for entry in meta],
+                    step=self.step,
+                    clip_norm=settings.clip_norm,
+                    accumulate=settings.accumulate,
+                )
             said |= {name: float(value.detach()) for name, value in terms.items()}
             said["loss"] = said.get("loss", 0.0) + float(total)
-        if (self.step + 1) % settings.accumulate == 0:
+        if update:
             self.average.update()
         return said
 
     def _freeze(self, prefixes: tuple[str, ...]) -> None:
         for name, parameter in self.method.named_parameters():
-            parameter.requires_grad_(not name.startswith(prefixes) if prefixes else True)
+            moves = not (prefixes and name.startswith(prefixes))
+            parameter.requires_grad_(moves)
+            if not moves:  # a part of an unfinished accumulation would still move it
+                parameter.grad = None
 
-    def _log(self, values: Mapping[str, float], speed: float) -> None:
+    def _log(self, values: Mapping[str, float], speed: float, step: int) -> None:
         done = self.step - 1
-        row = {"step": done, "epoch": self.step / self.plan.epoch_steps, "stage": self.plan.stage(done).name, "rate": self.plan.rate(done)}
+        row = {"step": step, "epoch": self.step / self.plan.epoch_steps, "stage": self.plan.stage(done).name, "rate": self.plan.rate(done)}
         if self.metrics is not None:
             self.metrics.append({**row, **values, "images_per_s": speed})
         if self.fabric.loggers:
-            self.fabric.log_dict({"rate": row["rate"], **values, "images_per_s": speed}, step=done)
+            self.fabric.log_dict({"rate": row["rate"], **values, "images_per_s": speed}, step=step)
 
     def save(self) -> None:
         """Write last.ckpt."""
@@ -226,6 +277,10 @@ class Training:
         named = self.config.evaluation.protocol
         rules = by_name(named) if named else default_protocol(held_out)
         with self.average.applied():
+            if self.fabric.world_size > 1:
+                # since DDP's last broadcast each process has gone on with batch statistics of its own samples
+                for buffer in self.method.buffers():
+                    torch.distributed.broadcast(buffer, 0)
             return evaluate_model(
                 torch_predictor(self.method, self.fabric.device, self.config.trainer.precision.replace("-true", "")),
                 held_out,

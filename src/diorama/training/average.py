@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,14 @@ class MovingAverage:
         return {"updates": self.updates, "state": self.state}
 
     def load_state_dict(self, saved: dict[str, object]) -> None:
-        """Take up a saved average."""
-        self.updates = int(saved["updates"])  # type: ignore[call-overload]
-        self.state = dict(saved["state"])  # type: ignore[call-overload]
+        """Take up a saved average; one that was saved without an average starts from the module's weights.
+
+        Raises:
+            KeyError: saved from another module.
+        """
+        if not self.decay:
+            return
+        state: Any = saved["state"]
+        self.updates = int(cast("Any", saved["updates"]))
+        source = state or self.module.state_dict()
+        self.state = {key: source[key].detach().clone().to(value.device) for key, value in self.state.items()}

@@ -10,6 +10,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from diorama.errors import TrainingError
+from diorama.training.setup import agreed, gathered
 
 
 def descend(
@@ -25,7 +26,8 @@ def descend(
 ) -> Tensor:
     """The sum of `terms` after its gradient has moved the weights of `optimiser`.
 
-    Gradients of `accumulate` steps are averaged before one update; clipping acts on the average.
+    Gradients of `accumulate` steps are averaged before one update; clipping acts on the average. Whoever calls this for a
+    step without update does so inside `fabric.no_backward_sync`, together with the forward pass.
 
     Args:
         fabric: launched.
@@ -42,17 +44,17 @@ def descend(
     """
     if not terms:
         raise TrainingError(f"step {step}: the method returned no loss for frames {', '.join(ids)}. Check which losses the stage names.")
-    broken = [f"{name} = {float(value)}" for name, value in terms.items() if not bool(torch.isfinite(value.detach()).all())]
-    if broken:
+    broken = [f"{name} = {float(value.detach())}" for name, value in terms.items() if not bool(torch.isfinite(value.detach()).all())]
+    # all processes stop together: one that stopped alone would leave the others waiting for its gradients
+    if agreed(fabric, bool(broken)):
+        found = gathered(fabric, f"{', '.join(broken)} on frames {', '.join(ids)}" if broken else "")
         raise TrainingError(
-            f"step {step}: {', '.join(broken)} on frames {', '.join(ids)}. Look at these frames (`diorama data check`), "
+            f"step {step}: {'; '.join(text for text in found if text)}. Look at these frames (`diorama data check`), "
             "lower the rate (model.stage_rates) or set trainer.clip_norm."
         )
     loss = torch.stack([value.float() for value in terms.values()]).sum()
-    update = (step + 1) % accumulate == 0
-    with fabric.no_backward_sync(module, enabled=not update):
-        fabric.backward(loss / accumulate)
-    if update:
+    fabric.backward(loss / accumulate)
+    if (step + 1) % accumulate == 0:
         if clip_norm:
             fabric.clip_gradients(module, optimiser, max_norm=clip_norm, error_if_nonfinite=False)
         optimiser.step()

@@ -17,7 +17,7 @@ class Plan:
     """The stages of a method for epochs of `epoch_steps` steps.
 
     Args:
-        stages: in order.
+        stages: in order; one without epochs is left out.
         epoch_steps: steps of one epoch.
 
     Raises:
@@ -25,7 +25,7 @@ class Plan:
     """
 
     def __init__(self, stages: Sequence[Stage], epoch_steps: int) -> None:
-        self.stages = list(stages)
+        self.stages = [stage for stage in stages if stage.epochs > 0]
         self.epoch_steps = epoch_steps
         self.starts, total = [], 0
         for stage in self.stages:

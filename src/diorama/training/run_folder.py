@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import platform
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, out: str | Path, name: str) -> RunFolder:
-        """A new folder `out/name-n`; the processes of one run agree on it through the environment.
+        """A new folder `out/name-n`, or the one that was `announced`.
 
         Raises:
             ConfigError: `out` cannot be written to.
@@ -55,8 +57,24 @@ class RunFolder:
             raise ConfigError(
                 f"{out}: cannot create a run folder ({error.strerror}). Pass --out with a folder that can be written to."
             ) from error
-        os.environ[VARIABLE] = str(path)
         return cls(path)
+
+    @contextmanager
+    def announced(self) -> Iterator[None]:
+        """Inside, this process and those it starts find this folder as theirs."""
+        before = os.environ.get(VARIABLE)
+        os.environ[VARIABLE] = str(self.path)
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[VARIABLE]
+            else:
+                os.environ[VARIABLE] = before
+
+    def discard(self) -> None:
+        """Remove the folder with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """The whole configuration as config.yaml, and the machine and versions as environment.txt."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from diorama.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Trainer:
@@ -45,3 +47,15 @@ class Trainer:
     checkpoint_every: int = 200
     evaluate_every: float = 0.0
     loggers: tuple[str, ...] = ("csv",)
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "devices", "nodes", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"trainer.{name} is {getattr(self, name)}. Set it to 1 or more.")
+        for name in ("threads", "workers", "clip_norm", "checkpoint_every", "evaluate_every"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"trainer.{name} is {getattr(self, name)}. Set it to 0 or more.")
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError(f"trainer.steps is {self.steps}. Set it to 1 or more, or leave it out to run all stages.")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"trainer.ema is {self.ema}. Set a decay from 0 (off) to below 1, e.g. 0.99.")

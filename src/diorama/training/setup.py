@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers import Logger
 from lightning.fabric.strategies import DDPStrategy
 
-from diorama.errors import ConfigError
+from diorama.errors import ConfigError, UserError
 from diorama.training.run_folder import RunFolder
 from diorama.training.settings import Trainer
+
+T = TypeVar("T")
 
 
 def build_fabric(settings: Trainer, run: RunFolder | None = None) -> Fabric:
@@ -118,6 +121,33 @@ def agreed(fabric: Fabric, raised: bool) -> bool:
     return bool(flag.item() > 0)
 
 
-def launched_by_other() -> bool:
-    """Whether this process was started by another of the same run."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+def gathered(fabric: Fabric, item: Any) -> list[Any]:
+    """`item` of every process, on every process."""
+    if fabric.world_size == 1:
+        return [item]
+    items: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(items, item)
+    return items
+
+
+def first_says(fabric: Fabric, work: Callable[[], T]) -> T:
+    """What `work` returns on the first process, on every process; what it raises is raised on every process.
+
+    Raises:
+        UserError: the one of the first process.
+    """
+    outcome: Any = None
+    if fabric.is_global_zero:
+        try:
+            outcome = work()
+        except UserError as error:
+            outcome = error
+    outcome = fabric.broadcast(outcome)
+    if isinstance(outcome, UserError):
+        raise outcome
+    return cast("T", outcome)
+
+
+def is_first() -> bool:
+    """Whether this is the first process of the run, also before all are started."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"))
