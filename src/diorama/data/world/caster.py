@@ -116,7 +116,7 @@ class _Projected:
     square: list[list[float]]
     """Per quadric a, 2b, c, 2d, 2e, f of `a x^2 + 2b xy + c y^2 + 2d x + 2e y + f`."""
     usable: list[bool]
-    """The viewer is outside of the quadric."""
+    """The viewer is outside of the (endless) quadric."""
     box: NDArray[np.int64]
     """`(N, 4)` x0 x1 y0 y1 in grid points."""
     centre: F64
@@ -268,24 +268,24 @@ def _meet(scene: Scene, view: _Projected, i: int, x: F32, y: F32, known: F32) ->
         near, surface = _select(walls, view.number[first:last], True)
         return near, surface, near > known
     if quadric >= 0:
-        if not view.usable[quadric]:
-            return None
-        a, b, c, d, e, f = view.square[quadric]
-        under = (a * x + d) * x + ((c * y + e) * y + f)
-        if abs(b) > _TINY:
-            under += (b * y) * x
-        possible = under > 0
-        root = np.sqrt(np.maximum(under, 0, out=under), out=under)
-        l0, l1, l2 = view.linear[quadric]
-        middle = l0 * x + (l1 * y + l2)
-        near, surface = middle + root, quadric + len(scene.planes)
-        if first < last:
-            far = np.subtract(middle, root, out=middle)
-            if fronts:
-                cap, number = _select(walls[:fronts], view.number[first : first + fronts], False)
-                behind = cap < near
-                surface = np.where(behind, np.asarray(number, np.uint16), np.uint16(surface))
+        middle, root, possible = _curve(view, quadric, x, y)
+        curved = quadric + len(scene.planes)
+        cap, number = _select(walls[:fronts], view.number[first : first + fronts], False) if fronts else (None, curved)
+        if view.usable[quadric]:
+            near, surface = middle + root, curved
+            far = np.subtract(middle, root, out=middle) if first < last else None
+            if cap is not None:
+                surface = np.where(cap < near, np.asarray(number, np.uint16), np.uint16(curved))
                 np.minimum(near, cap, out=near)
+        elif cap is None:
+            return None
+        else:
+            # The viewer is within the endless cylinder (before a cap) or the other half of its cone (nearness below the roots).
+            beyond = cap > middle + root
+            near = np.where(beyond | ~possible, cap, np.minimum(cap, middle - root))
+            far = np.where(beyond & possible, middle + root, np.float32(-np.inf))
+            surface = np.where(near == cap, np.asarray(number, np.uint16), np.uint16(curved))
+            possible = None
     elif not fronts:
         return None
     else:
@@ -299,6 +299,18 @@ def _meet(scene: Scene, view: _Projected, i: int, x: F32, y: F32, known: F32) ->
     if possible is not None:
         better &= possible
     return near, surface, better
+
+
+def _curve(view: _Projected, quadric: int, x: F32, y: F32) -> tuple[F32, F32, NDArray[np.bool_]]:
+    """Middle and half distance of the two nearnesses at which rays meet a quadric, and whether they do."""
+    a, b, c, d, e, f = view.square[quadric]
+    under = (a * x + d) * x + ((c * y + e) * y + f)
+    if abs(b) > _TINY:
+        under += (b * y) * x
+    possible = under > 0
+    root = np.sqrt(np.maximum(under, 0, out=under), out=under)
+    l0, l1, l2 = view.linear[quadric]
+    return l0 * x + (l1 * y + l2), root, possible
 
 
 def _select(walls: F32, numbers: list[int], largest: bool) -> tuple[F32, NDArray[np.uint16] | int]:

@@ -278,9 +278,13 @@ def _kitchen(room: Room) -> None:
     _dining(room)
 
 
+def _armchair(room: Room) -> None:
+    _lounge(room, room.kit.uniform(0.8, 1.0))
+
+
 _PLANS = {
-    "bedroom": (_bedroom, _bookcase, _screen), "living": (_living, _dining), "dining": (_dining, _bookcase, _lounge_small := (lambda room: _lounge(room, 0.9))),
-    "study": (_study, _bookcase, _bookcase, _study, _lounge_small), "kitchen": (_kitchen, _screen), "studio": (_bedroom, _living),
+    "bedroom": (_bedroom, _screen, _bookcase), "living": (_living, _dining), "dining": (_dining, _bookcase, _armchair, _screen),
+    "study": (_study, _bookcase, _bookcase, _study, _armchair), "kitchen": (_screen, _kitchen), "studio": (_bedroom, _living),
 }  # fmt: skip
 """What a kind of room is furnished with, in this order, as far as there is space."""
 

@@ -197,7 +197,7 @@ def _panels(t: Texels) -> F32:
     joint = coverage(edge - 0.006, t.footprint)
     bevel = np.where((edge > 0.05) & (edge < 0.065), 0.8, 1.0)
     knob = coverage(0.018 - np.hypot((x - 0.5) * cell_u, (y - 0.5) * cell_v), t.footprint)
-    wood = 1 + t.values[2] * noise(t.u * 5, t.v * 0.6 + t.seed, 3.0, 1) / (1 + np.square(t.footprint * 25))
+    wood = np.maximum(1 + t.values[2] * noise(t.u * 5, t.v * 0.6 + t.seed, 3.0, 1) / (1 + np.square(t.footprint * 25)), 0.1)
     return _mix(t.colour * (wood * bevel * (0.35 + 0.65 * joint)), t.accent, knob)
 
 
@@ -214,7 +214,7 @@ def _wood(t: Texels) -> F32:
     fade = 1 / (1 + np.square(t.footprint * 25))
     long_side = t.size_u >= t.size_v
     across, along = np.where(long_side, t.v, t.u), np.where(long_side, t.u, t.v)
-    return t.colour * (1 + t.values[0] * noise(across * 5 + t.seed * 0.7, along * 0.5, 3.0, 1) * fade)
+    return t.colour * np.maximum(1 + t.values[0] * noise(across * 5 + t.seed * 0.7, along * 0.5, 3.0, 1) * fade, 0.1)
 
 
 def _leaves(t: Texels) -> F32:

@@ -164,7 +164,7 @@ def _blocks(street: Street) -> None:
                 else:
                     z = street.crossing + gap + 1.5
                     continue
-            if kit.maybe(0.17) and z > -5:
+            if kit.maybe(0.22) and z > -5:
                 _park(street, side, z, z + width)
             else:
                 _house(street, side, z + width / 2, width - 0.01, kit.uniform(0.0, 0.5) if kit.maybe(0.8) else kit.uniform(1, 3))
