@@ -306,6 +306,28 @@ class CINet(Method):
         row = position[0] * features.shape[-1] + position[1]
         return torch.sigmoid(query[:, row : row + 1] @ key.mT).reshape(-1, *features.shape[-2:])
 
+    def allocated(self, image: Tensor) -> list[dict[str, Tensor]]:
+        """What every sharing unit adds to the branches, `(B, C, h, w)` per task, coarse to fine (CI-Net, Eq. 14; Fig. 8).
+
+        Raises:
+            ModelError: the model was built without sharing units.
+        """
+        if self.network.sharing is None:
+            raise ModelError("this model shares no features: it was trained with model.sharing=none.")
+        found: list[dict[str, Tensor]] = []
+        hooks = [
+            unit.register_forward_hook(
+                lambda _, before, after: found.append({"depth": after[0] - before[0], "semantic": after[1] - before[1]})
+            )
+            for unit in self.network.sharing
+        ]
+        try:
+            self(image)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
+
 
 def pad_to(image: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until both sizes are multiples of `multiple`."""
