@@ -1,0 +1,117 @@
+"""A finished run as a model folder that travels: fp16 safetensors and ONNX, config, model card. `python -m diorama.running.ship RUN OUT`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from diorama import catalog
+from diorama.config import RunConfig
+from diorama.errors import ConfigError, DataError
+from diorama.export.export import export_method
+from diorama.export.model_file import load_model, save_model
+from diorama.running.train import about
+from diorama.training.average import MovingAverage
+from diorama.training.checkpoint import load_checkpoint
+
+CARD = """# {name}
+
+{citation}
+
+Semantics ({classes} classes, `{labels}`) and metric depth (up to {cap:g} m) of one photo.
+
+| | |
+|---|---|
+| network | `{method}` on `{backbone}`, {millions:.1f} million parameters, fp16 weights computed in fp32 |
+| input | RGB of any size; trained at {size} |
+| training | {budget}, seed {seed} (one run) |
+| data | {data}: {data_citation} |
+| terms | {terms} |
+
+{figures}
+"""
+
+
+def ship(run: str | Path, out: str | Path) -> Path:
+    """The model folder `out` made from the run folder `run`; a run in progress gives the weights of its last checkpoint.
+
+    Raises:
+        ConfigError: `run` is no run folder.
+        ModelError: its checkpoint is damaged, or the exported graph differs from torch.
+    """
+    run, out = Path(run), Path(out)
+    if not (run / "config.yaml").is_file():
+        raise ConfigError(f"{run}: no run folder (config.yaml is missing). Pass the folder that `diorama train` printed.")
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    settings["model"] |= {"pretrained": False, "backbone_weights": None}
+    config = RunConfig.from_dict(settings)
+    dataset = catalog.dataset(config.dataset)
+    method = catalog.method(config.method)(config.model)
+    average = MovingAverage(method, config.trainer.ema)
+    step, _ = load_checkpoint(run / "last.ckpt", name=config.method, method=method, average=average, optimisers={})
+    labels = config.open_dataset("train").labels
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {key: value for key, value in about(config, step).items() if key != "config"}
+    training = {**facts, "terms": dataset.terms, "citation": dataset.citation}
+    with average.applied():
+        save_model(
+            method.eval(),
+            out / "model.safetensors",
+            labels=labels,
+            depth_cap=dataset.depth_cap,
+            training=training,
+            input_size=config.view.size,
+            half=True,
+        )
+    stored, model_config = load_model(out / "model.safetensors")
+    export_method(stored, model_config, out / "model.onnx", half=True)
+    card = CARD.format(
+        name=out.name,
+        citation=method.citation,
+        classes=len(labels) if labels else 0,
+        labels=labels.name if labels else "none",
+        cap=dataset.depth_cap,
+        method=config.method,
+        backbone=facts["backbone"],
+        millions=sum(parameter.numel() for parameter in method.parameters()) / 1e6,
+        size=f"{config.view.size[0]}x{config.view.size[1]}",
+        budget=facts["budget"],
+        seed=config.seed,
+        data=dataset.title,
+        data_citation=dataset.citation,
+        terms=dataset.terms,
+        figures=figures(run),
+    )
+    (out / "README.md").write_text(card)
+    return out
+
+
+def figures(run: Path) -> str:
+    """The run's own evaluation as a table with its protocol, or that there is none."""
+    try:
+        stored: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    except FileNotFoundError:
+        return "Not evaluated."
+    except ValueError as error:
+        raise DataError(f"{run / 'metrics.json'}: damaged. Evaluate the run again with `diorama evaluate {run}`.") from error
+    names = [name for name in ("miou", "pixel_accuracy", "rmse", "abs_rel", "delta1") if name in stored["metrics"]]
+    rows = [f"| {name} | {stored['metrics'][name]['value']:.4g} |" for name in names]
+    protocol = stored["protocol"]
+    return "\n".join(["| metric | value |", "|---|---|", *rows, "", f"Protocol `{protocol['name']}`, {protocol['dataset']} {protocol['split']}."])
+
+
+def main(words: Sequence[str]) -> int:
+    """The command line: `python -m diorama.running.ship RUN OUT`."""
+    if len(words) != 2:
+        raise ConfigError("usage: python -m diorama.running.ship RUN OUT. RUN is a run folder, OUT the model folder to write.")
+    sys.stdout.write(f"{ship(*words)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
