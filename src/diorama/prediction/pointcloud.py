@@ -15,6 +15,8 @@ from diorama.errors import ConfigError, ShapeError
 ASSUMED_FIELD_OF_VIEW = 60.0
 """Horizontal field of view [degrees] of a camera that nothing is known about: about a phone's main camera."""
 
+_LARGEST_DOT = 8
+
 
 class PointCloud(NamedTuple):
     """Points in the camera's frame: x right, y down, z forward."""
@@ -130,7 +132,7 @@ def view(
     low, high = np.percentile(flat, (1, 99), axis=0)
     focal_px = 0.94 * min(width / max(high[0] - low[0], 1e-6), height / max(high[1] - low[1], 1e-6))
     pixels = np.round((flat - (low + high) / 2) * focal_px + ((width - 1) / 2, (height - 1) / 2)).astype(np.int64)
-    _splat(canvas, pixels, depth, cloud.colours[visible], size=math.ceil(1.5 * math.sqrt(height * width / len(depth))))
+    _splat(canvas, pixels, depth, cloud.colours[visible], size=min(_LARGEST_DOT, math.ceil(1.5 * math.sqrt(height * width / len(depth)))))
     return canvas
 
 
