@@ -54,9 +54,9 @@ def test_missing_core_package_is_bad_and_missing_extra_a_note(tmp_path: Path, mo
 def test_status_tells_whether_something_will_not_work(
     state: doctor.State, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda _: [Finding("codecs", "PNG", state, "Reinstall it.")])
+    monkeypatch.setattr(doctor, "examine", lambda _: [Finding("extra 'geo'", "PNG", state, "pip install 'diorama[geo]'")])
     assert doctor.doctor() == status
-    assert "Reinstall it." in capsys.readouterr().out
+    assert "pip install 'diorama[geo]'" in capsys.readouterr().out
 
 
 def test_doctor_answers_without_torch() -> None:

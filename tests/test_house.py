@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import yaml
 
 import diorama
 from diorama import catalog, recipes
+from diorama.cli import VERBS, main
 from diorama.config import CHOICES, SETTINGS, method_config, read_config
 from diorama.errors import DataError
 from diorama.types import SCENE_KEYS
@@ -69,6 +72,32 @@ def test_every_recipe_reads(name: str) -> None:
     assert (ROOT / "recipes" / f"{name}.yaml").read_text().startswith("# "), "a recipe begins with a comment that says what it is"
     stored = yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text())
     assert set(stored) <= {*CHOICES, *SETTINGS, "seed", "out"}
+
+
+def commands_in_texts() -> list[str]:
+    """Every `diorama ...` line of a code block in the README and the documentation."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+    blocks = (block for page in pages for block in re.findall(r"^```[^\n]*\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
+    lines = (line.strip().removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines())
+    return sorted({line for line in lines if line.startswith("diorama ") and "batchsize" not in line})
+
+
+@pytest.mark.parametrize("command", commands_in_texts())
+def test_commands_in_texts_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, verb, *words = shlex.split(command.partition(">")[0])
+    values = dict(pairwise(words))
+    asked = [[verb, "--help"]]
+    if verb == "data":
+        asked.append([verb, *words[:2], "--help"])
+    if verb in ("train", "evaluate"):
+        recipe = recipes.read_yaml(recipes.find(values["--config"])) if "ci_net/" in values.get("--config", "") else {}
+        names = {section: values.get(f"--{section}", recipe.get(section, {}).get("name")) for section in ("model", "data")}
+        asked += [["train", f"--{section}.help", name] for section, name in names.items() if name]
+    assert all(main(words) == 0 for words in asked)
+    known = set(re.findall(r"--[\w.-]+", capsys.readouterr().out)) | {"--model", "--data", "--help"}
+    used = {word.partition("=")[0] for word in words if word.startswith("--")}
+    assert used <= known
+    assert verb in VERBS
 
 
 def test_light_modules_import_without_the_extras() -> None:

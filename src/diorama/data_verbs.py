@@ -35,7 +35,7 @@ def list_(words: Sequence[str]) -> int:
     table = Table("name", "what", "provides", "splits", "root", "terms", box=None, pad_edge=False)
     for row in list_datasets():
         table.add_row(row.name, row.title, ", ".join(row.provides), ", ".join(row.splits), row.root_hint or "none needed", row.terms)
-    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False).print(table)
     return 0
 
 

@@ -51,13 +51,14 @@ def examine(folder: Path | None = None) -> list[Finding]:
 def doctor(folder: Path | None = None) -> int:
     """Print the findings as a table; 0 if nothing is bad, else 1."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     findings = examine(folder)
     table = Table("", "what", "found", "advice", box=None, pad_edge=False)
     marks = {"good": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
     for finding in findings:
-        table.add_row(marks[finding.state], finding.name, finding.value, finding.advice)
+        table.add_row(marks[finding.state], *map(escape, (finding.name, finding.value, finding.advice)))
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(table)
     bad = [finding.name for finding in findings if finding.state == "bad"]

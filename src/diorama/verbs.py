@@ -160,7 +160,7 @@ def methods(words: Sequence[str]) -> int:
     from diorama import config
     from diorama.prediction.predictor import list_models
 
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
     table = Table("method", "needs", "recipes", box=None, pad_edge=False)
     for name in catalog.names("methods"):
         kind = config.method_config(name)
