@@ -132,7 +132,8 @@ def curves_chart(path: Path, most: int = 9) -> str | None:
             axes.set_title(name)
             axes.grid(axis="y", color=RULE, linewidth=0.8)
             axes.tick_params(length=0, labelsize=8)
-            if min(values) > 0 and max(values) > 100 * min(values):
+            low, high = np.quantile(values, [0.05, 0.95])
+            if low > 0 and high > 100 * low:
                 axes.set_yscale("log")
         for axes in list(grid.flat)[len(series) :]:
             axes.set_visible(False)
