@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 import resource
 import signal
@@ -182,6 +184,39 @@ def test_methods_lists_needs_and_recipes(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["methods"]) == 0
     shown = capsys.readouterr().out
     assert all(part in shown for part in ("ci_net", "depth", "semantic", "ci_net/nyuv2"))
+
+
+@pytest.mark.parametrize(
+    ("words", "target", "expected"),
+    [
+        (["train", *RUN[:3], "world_indoor"], "diorama.running.train:train", {"resume": None}),
+        (["predict", "p.jpg", "--out", "o", "--save", "depth", "ply", "--field-of-view", "60"], "diorama.running.predict:predict",
+         {"source": "p.jpg", "out": Path("o"), "save": ["depth", "ply"], "field_of_view": 60.0, "model": "ci_net-nyuv2"}),
+        (["predict", "p.jpg"], "diorama.running.predict:predict", {"out": None}),
+        (["export", ".", "--half"], "diorama.export.export:export", {"source": Path(), "half": True, "out": None}),
+        (["quickstart", "--frames", "4", "2", "--epochs", "0.1"], "diorama.running.quickstart:quickstart",
+         {"out": Path("quickstart"), "frames": (4, 2), "epochs": 0.1, "overwrite": False}),
+        (["benchmark", "ci_net/benchmarks/table1_world", "--seeds", "1", "2", "--trainer.steps", "3"],
+         "diorama.running.benchmark:run_benchmark", {"seeds": [1, 2], "flags": ["--trainer.steps", "3"], "rows": []}),
+    ],
+)  # fmt: skip
+def test_verbs_call_their_function_with_arguments_it_takes(
+    words: list[str], target: str, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CalledError(Exception):
+        pass
+
+    module, _, name = target.partition(":")
+    signature = inspect.signature(getattr(importlib.import_module(module), name))
+
+    def record(*values: Any, **named: Any) -> None:
+        raise CalledError(signature.bind(*values, **named).arguments)
+
+    monkeypatch.setattr(f"{module}.{name}", record)
+    with pytest.raises(CalledError) as caught:
+        main(words)
+    arguments = caught.value.args[0]
+    assert {key: arguments[key] for key in expected} == expected
 
 
 def test_data_list_names_every_data_set(capsys: pytest.CaptureFixture[str]) -> None:
