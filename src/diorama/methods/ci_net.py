@@ -17,7 +17,8 @@ Choices where the paper is silent or damaged in print:
 sigmoid attention as in the text, not the softmax of Fig. 2; (2) divided by the row sum (`normalise`); (4) is the mean over pairs
 of labelled positions; stage 1 multiplies by the ideal attention; sigma of (7) is one parameter per feature map, clamped to
 [0.1 C, 10 C] because a growing sigma is a trivial minimum; (12) is divided by labelled pixels; one 3x3 convolution per task
-gives the features before the first sharing unit; widths are configuration. Beyond the paper, all off by default: the pyramid
+gives the features before the first sharing unit; widths are configuration; what the SUM and the
+sharing units add back is initialised with 0. Beyond the paper, all off by default: the pyramid
 for backbones without dilation, skip features, AdamW, warm-up, balanced class weights, learned task weights.
 """
 
@@ -117,7 +118,7 @@ class CINetwork(nn.Module):
                 if config.tasks in ("both", task)
             }
         )
-        initialise(self, exclude=self.backbone)
+        initialise(self)
 
     def extract(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
         """X of (2), the features at stride 8 before the SUM, and the skip features at stride 4 if used."""
@@ -149,12 +150,18 @@ class CINetwork(nn.Module):
         return {task: branch.head(features[task]) for task, branch in branches.items()}, levels
 
 
-def initialise(network: nn.Module, exclude: nn.Module) -> None:
-    """He initialisation of the new convolutions; the last norm-free 1x1 of a residual sum keeps torch's default."""
-    kept = set(exclude.modules())
+def initialise(network: CINetwork) -> None:
+    """He initialisation of the new convolutions; what is added back (SUM, sharing units) starts at 0, so that training starts as the baseline."""
+    kept = set(network.backbone.modules())
     for module in network.modules():
         if module not in kept and isinstance(module, nn.Conv2d) and module.bias is None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    added = [] if network.context is None else [network.context.value]
+    for unit in network.sharing or []:
+        added += [part for part in unit.children() if isinstance(part, nn.Conv2d)]
+    for part in added:
+        nn.init.zeros_(part.weight)
+        nn.init.zeros_(cast("Tensor", part.bias))
 
 
 class CINet(Method):

@@ -17,7 +17,7 @@ from diorama.nn.depthwise import speed_up_depthwise
 
 logger = logging.getLogger("diorama")
 
-PREFIXES = ("module.", "model.", "net.", "backbone.", "encoder.")
+PREFIXES = ("module.", "model.", "net.", "backbone.", "encoder.", "network.backbone.features.")
 
 
 class Backbone(nn.Module):

@@ -52,7 +52,7 @@ def quickstart(out: str | Path = "quickstart", *, frames: tuple[int, int] = SMAL
     ):
         logger.info("2 of 4: training network %d of 3 (%s)", number, "CI-Net" if name == "joint" else f"{name} alone")
         settings = recipes.read_yaml(recipes.find("ci_net/quickstart"))
-        settings["model"] |= {**changes, "backbone_weights": str(find_model(SHIPPED).with_suffix(".safetensors"))}
+        settings["model"] |= {**changes, "backbone_weights": str(find_model(SHIPPED) / "model.safetensors")}
         settings["model"]["stage_epochs"] = [epochs * value for value in settings["model"]["stage_epochs"]]
         settings["data"]["root"] = str(out / "data")
         runs[name] = out / "runs" / name
