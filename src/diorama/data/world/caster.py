@@ -232,7 +232,7 @@ def cast(scene: Scene, grid: Grid, shadows_only: bool = False, holes: bool = Tru
     hits = Hits(np.full(shape, -np.inf if grid.parallel else 0.0, np.float32), np.full(shape, scene.surfaces, np.uint16))
     wanted = (view.box[:, 1] > view.box[:, 0]) & (view.box[:, 3] > view.box[:, 2])
     if shadows_only:
-        wanted &= scene.casts & ((view.box[:, 1] - view.box[:, 0] > 3) | (view.box[:, 3] - view.box[:, 2] > 3))
+        wanted &= scene.casts & ((view.box[:, 1] - view.box[:, 0] > 4) | (view.box[:, 3] - view.box[:, 2] > 4))
     order = np.flatnonzero(wanted)
     x, y = grid.x.astype(np.float32), grid.y.astype(np.float32)[:, None]
     order = order[np.argsort(-view.nearest[order], kind="stable")]

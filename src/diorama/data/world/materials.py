@@ -224,6 +224,23 @@ def _leaves(t: Texels) -> F32:
     return _mix(t.colour, t.accent, np.clip(0.45 + 0.25 * clump + 0.2 * fine, 0, 1)) * np.clip(1 + 0.3 * clump + 0.25 * fine, 0.15, 2)
 
 
+def _courses(t: Texels) -> tuple[F32, F32]:
+    """Tone of each stone or brick of a wall, and the share of mortar between them."""
+    tone, mortar = np.ones_like(t.u), np.zeros_like(t.u)
+    kind = t.values[4]
+    some = np.flatnonzero(((kind == 1) | (kind == 2)) & (t.footprint < np.where(kind == 2, 0.0195, 0.104)))
+    long = np.where(kind[some] == 2, np.float32(0.24), np.float32(0.8))
+    high = np.where(kind[some] == 2, np.float32(0.075), np.float32(0.4))
+    footprint, up = t.footprint[some], t.v[some] / high
+    line = np.floor(up)
+    along = t.u[some] / long + 0.5 * (line % 2)
+    joint = np.minimum(np.abs(along - np.round(along)) * long, np.abs(up - np.round(up)) * high)
+    sharp = np.clip(1.3 - 5 * footprint / high, 0, 1)
+    mortar[some] = 0.5 * coverage(0.008 - joint, footprint + np.float32(0.004)) * sharp
+    tone[some] += 0.22 * (chance(np.floor(along), line, 3.0) - 0.5) * sharp
+    return tone, mortar
+
+
 def _facade(t: Texels) -> F32:
     """A house front with windows. values: storey [m], bay [m], window share of width, of height, kind (0 plaster .. 3 glass), 1 = shops."""
     storey, bay = t.values[0], t.values[1]
@@ -244,18 +261,11 @@ def _facade(t: Texels) -> F32:
     bright = 0.03 + 0.10 * draw * draw + 0.09 * (y / storey + 0.5)
     blind = (y > tall * (1 - 2 * np.maximum(draw - 0.55, 0) * 1.6)) & ~shop
     pane = np.stack([bright * 0.85, bright * 0.95, bright * 1.1]) + 0.32 * blind
-    kind = t.values[4]
-    course = np.where(kind == 2, 0.24, 0.8), np.where(kind == 2, 0.075, 0.4)
-    line = np.floor(t.v / course[1])
-    brick = t.u / course[0] + 0.5 * (line % 2)
-    joint = np.minimum(np.abs(brick - np.round(brick)) * course[0], np.abs(t.v / course[1] - np.round(t.v / course[1])) * course[1])
-    sharp = np.clip(1.3 - 5 * t.footprint / course[1], 0, 1) * ((kind == 1) | (kind == 2))
-    mortar = coverage(0.008 - joint, t.footprint + np.float32(0.004)) * sharp
-    tone = 1 + 0.22 * (chance(np.floor(brick), line, 3.0) - 0.5) * sharp
+    tone, mortar = _courses(t)
     stain = 1 + 0.06 * t.grain(7.0, 2) + 0.05 * t.grain(1.6, 1)
     base = np.where(t.v < 0.7, 0.72, 1.0) * (0.93 + 0.07 * np.clip(t.v / 4, 0, 1))
     wall = t.colour * (tone * stain * base)
-    wall = _mix(wall, np.float32(0.5), mortar * 0.5)
+    wall += (0.5 - wall) * mortar
     shade = 1 - 0.45 * coverage(np.minimum(wide - np.abs(x), np.minimum(tall - y, 0.22 - (tall - y))), edge) * opening
     wall = _mix(wall, t.accent * 0.9, border)
     return _mix(wall, _mix(t.accent * 0.8, pane, frame) * shade, opening)
@@ -268,18 +278,19 @@ def _road(t: Texels) -> F32:
     main = t.values[3] > -50
     rough = 0.07 * t.grain(0.9, 3) + 0.09 * t.grain(7.0, 1)
     worn = 0.05 * np.cos(np.clip(np.abs(np.abs(x) - lane / 2) / lane, 0, 0.5) * 4 * np.pi) * main
-    patch = 0.10 * (t.grain(16.0, 2) > 1.1)
-    crack = 0.22 * (np.abs(t.grain(9.0, 4)) < 0.025) * np.clip(1.2 - 18 * t.footprint, 0, 1)
-    asphalt = t.colour * (1 + rough + worn - patch - crack)
+    near = t.footprint < 0.066
+    crack = np.zeros_like(rough)
+    crack[near] = 0.22 * (np.abs(noise(t.u[near], t.v[near], 9.0, 4)) < 0.025) * (1.2 - 18 * t.footprint[near])
+    asphalt = t.colour * (1 + rough + worn - crack)
     soft = t.footprint
     dash = coverage((0.25 - np.abs(t.v / 9 % 1 - 0.5)) * 9, soft * 2)
-    near = np.abs(t.v - t.values[3])
-    open_road = near > t.values[4] + 3.2
+    gap = np.abs(t.v - t.values[3])
+    open_road = gap > t.values[4] + 3.2
     mark = coverage(0.07 - np.abs(x), soft) * dash * open_road
     side = np.abs(np.abs(x) - lane)
     mark = np.maximum(mark, coverage(0.06 - side, soft) * np.where(t.values[2] > 0.5, coverage((0.3 - np.abs(t.v / 2 % 1 - 0.5)) * 2, soft * 2), 1.0) * open_road)
-    zebra = coverage((0.25 - np.abs(x % 1 - 0.5)), soft) * (np.abs(near - t.values[4] - 1.6) < 1.3) * (np.abs(x) < half - 0.3)
-    stop = coverage(0.2 - np.abs(near - t.values[4] - 3.6), soft * 3) * (np.abs(x) < lane) * ((x > 0) == (t.v < t.values[3]))
+    zebra = coverage((0.25 - np.abs(x % 1 - 0.5)), soft) * (np.abs(gap - t.values[4] - 1.6) < 1.3) * (np.abs(x) < half - 0.3)
+    stop = coverage(0.2 - np.abs(gap - t.values[4] - 3.6), soft * 3) * (np.abs(x) < lane) * ((x > 0) == (t.v < t.values[3]))
     mark = np.maximum(np.maximum(mark, zebra), stop) * np.clip(0.85 + 0.25 * t.grain(2.0, 5), 0.3, 1) * main
     gutter = 1 - 0.25 * np.exp(-np.maximum(half - np.abs(x), 0) * 5) * main
     return _mix(asphalt * gutter, t.accent, mark * 0.9)

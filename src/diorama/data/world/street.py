@@ -18,7 +18,7 @@ from diorama.data.world.traffic import BARRIER, BUILDING, FENCE, ROAD, SIDEWALK,
 
 F64 = NDArray[np.float64]
 
-START, END, NEAR = -24.0, 150.0, 38.0
+START, END, NEAR = -24.0, 150.0, 28.0
 """Where the street begins and ends along z, and up to where things get their small parts [m]."""
 
 KERB = 0.12
@@ -249,7 +249,7 @@ def _traffic(street: Street, own: float) -> None:
     if street.parking:
         for side in (-1, 1):
             z = kit.uniform(-6, 6)
-            while z < 90:
+            while z < 75:
                 if kit.maybe(0.72) and abs(z - street.crossing) > 10 and street.free(side * (street.road - 1.1), z, 1.0, 2.6):
                     at = builder.at(side * (street.road - 1.05), 0, z, (0.0 if side > 0 else np.pi) + kit.uniform(-0.03, 0.03))
                     if kit.maybe(0.93):
@@ -265,7 +265,7 @@ def build(style: StreetStyle, random: np.random.Generator, size: tuple[int, int]
     kit = Props(builder, random, style.autumn)
     parking = kit.maybe(0.65)
     lane = kit.uniform(*style.lane)
-    street = Street(kit, style, lane * (1.0 if not parking else 1.0) + (2.2 if parking else 0.5), kit.uniform(2.2, 4.2), lane, parking, kit.uniform(18, 75))
+    street = Street(kit, style, lane + (2.2 if parking else 0.5), kit.uniform(2.2, 4.2), lane, parking, kit.uniform(18, 75))
     own = lane / 2
     street.free(own, 2.0, 1.3, 6.5)
     _ground(street)

@@ -37,7 +37,7 @@ def _white() -> F32:
 
 def noise(u: F32, v: F32, period: float, channel: int = 0) -> F32:
     """Smooth noise of mean 0 and standard deviation 1 at `(n,)` positions; the pattern repeats after `period` (same unit as u, v)."""
-    rows = -(-len(u) // _ROW)
+    rows = max(-(-len(u) // _ROW), 1)
     at = np.zeros((2, rows * _ROW), np.float32)
     np.multiply(u, np.float32(1 / period), out=at[0, : len(u)])
     np.multiply(v, np.float32(1 / period), out=at[1, : len(u)])
@@ -62,7 +62,7 @@ def coverage(distance: F32, footprint: F32) -> F32:
 
 def sample(image: F32, x: F32, y: F32) -> F32:
     """Bilinear values of `image` `(H, W)` at `(n,)` pixel positions; beyond the edge the border goes on."""
-    rows = -(-len(x) // _ROW)
+    rows = max(-(-len(x) // _ROW), 1)
     at = np.zeros((2, rows * _ROW), np.float32)
     np.clip(x, 0, image.shape[1] - 1, out=at[0, : len(x)])
     np.clip(y, 0, image.shape[0] - 1, out=at[1, : len(x)])

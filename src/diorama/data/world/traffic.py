@@ -65,16 +65,19 @@ class Props:
 
 
 def _wheels(kit: Props, at: Builder, track: float, base: float, radius: float, label: int, near: bool) -> None:
+    if not near:
+        for z in (-1, 1):
+            at.cylinder((-track / 2, radius, z * base / 2), (track / 2, radius, z * base / 2), radius, kit.rubber, label)
+        return
     for x in (-1, 1):
         for z in (-1, 1):
             side = x * track / 2
             at.cylinder((side - x * 0.2, radius, z * base / 2), (side, radius, z * base / 2), radius, kit.rubber, label)
-            if near:
-                at.cylinder((side - x * 0.02, radius, z * base / 2), (side + x * 0.012, radius, z * base / 2), radius * 0.62, kit.silver, label)
+            at.cylinder((side - x * 0.02, radius, z * base / 2), (side + x * 0.012, radius, z * base / 2), radius * 0.62, kit.silver, label)
 
 
 def car(kit: Props, at: Builder, near: bool) -> None:
-    """A hatchback, saloon, estate or van."""
+    """A hatchback, saloon, estate or van; of its lamps only those on the side towards -z, where the camera is."""
     colour = _CARS[kit.integer(0, len(_CARS))]
     body = kit.paint("plain", colour, values=(0.02, 1.0), gloss=0.045)
     shape = kit.integer(0, 4)
@@ -83,7 +86,6 @@ def car(kit: Props, at: Builder, near: bool) -> None:
     rear, bonnet = ((0.1, 1.0), (0.75, 1.15), (0.1, 1.2), (0.06, 0.75))[shape]
     radius = 0.32
     at.box((0, (belt + 0.18) / 2 + 0.02, 0), (width, belt - 0.2, length), body, CAR, taper=(0.94, 0.985))
-    at.box((0, 0.3, 0), (width + 0.02, 0.2, length * 0.995), kit.dark if kit.maybe(0.4) else body, CAR, taper=(1.0, 1.0))
     cabin = length - bonnet - rear
     middle = (rear - bonnet) / 2
     lean = 0.42 if shape < 3 else 0.3
@@ -91,16 +93,22 @@ def car(kit: Props, at: Builder, near: bool) -> None:
     drift = -0.22 if rear < 0.5 else -0.05
     at.box((0, (belt + height) / 2 - 0.03, middle), (width * 0.93, height - belt, cabin), kit.glass, CAR, taper=(0.8, scale), shift=(0, drift))
     at.box((0, height - 0.02, middle + drift), (width * 0.75, 0.06, cabin * scale * 1.04), body, CAR, taper=(0.92, 0.92))
+    away = bool(at.rotation[2, 2] > 0)
     if near:
+        at.box((0, 0.3, 0), (width + 0.02, 0.2, length * 0.995), kit.dark if kit.maybe(0.4) else body, CAR)
         for x in (-1, 1):
             for part in (-0.02, 0.4):
                 z = middle + drift * 0.5 - part * cabin * 0.5
                 at.box((x * width * 0.425, (belt + height) / 2, z), (0.05, height - belt + 0.02, 0.09), body, CAR, rotation=turn(0, 0, x * 0.29))
             at.box((x * (width / 2 + 0.05), belt + 0.08, middle + cabin * 0.32), (0.18, 0.13, 0.1), body, CAR)
-        at.box((0, 0.5, length / 2 - 0.01), (width * 0.5, 0.16, 0.05), kit.dark, CAR)
-        at.box((0, 0.62 if shape < 3 else 0.8, -length / 2 + 0.01), (0.52, 0.12, 0.04), kit.plate, CAR)
+        if away:
+            at.box((0, 0.62 if shape < 3 else 0.8, -length / 2 + 0.01), (0.52, 0.12, 0.04), kit.plate, CAR)
+        else:
+            at.box((0, 0.5, length / 2 - 0.01), (width * 0.5, 0.16, 0.05), kit.dark, CAR)
     for x in (-1, 1):
-        at.box((x * width * 0.38, 0.67, length / 2 - 0.05), (width * 0.2, 0.13, 0.12), kit.lamp, CAR)
+        if not away:
+            at.box((x * width * 0.38, 0.67, length / 2 - 0.05), (width * 0.2, 0.13, 0.12), kit.lamp, CAR)
+            continue
         at.box((x * width * 0.41, 0.74 if shape < 3 else 0.95, -length / 2 + 0.04), (width * 0.14, 0.16 if shape < 3 else 0.4, 0.1), kit.tail, CAR)
     _wheels(kit, at, width + 0.03, length * 0.6, radius, CAR, near)
 
