@@ -151,7 +151,7 @@ class CINetwork(nn.Module):
 
 
 def initialise(network: CINetwork) -> None:
-    """He initialisation of the new convolutions; what is added back (SUM, sharing units) starts at 0, so that training starts as the baseline."""
+    """He initialisation of the new convolutions; what SUM and sharing units add back starts at 0, so training starts as the baseline."""
     kept = set(network.backbone.modules())
     for module in network.modules():
         if module not in kept and isinstance(module, nn.Conv2d) and module.bias is None:
