@@ -3,7 +3,8 @@
     python benchmarks/attention.py [--sizes 4800 8192] [--pairs 3] [--channels 64]
 
 Two rows per size: the attention loss alone (CI-Net, Eqs. 1, 3, 4), and with the product with V (Eq. 2, divided by row sums).
-Every measurement runs in its own process, the two forms in turns; figures are medians. Extra memory is the peak resident size
+Every measurement runs in its own process, the two forms in turns; a process reports its best time, the figures are medians over
+the processes. Extra memory is the peak resident size
 during the first forward + backward minus the resident size just before it, inputs included there. The last thing printed is
 one JSON object with all figures. Time is given by the wall and by the processor: other work on the machine moves the first.
 """
@@ -49,7 +50,7 @@ def _peak() -> int:
 
 
 def measure(form: str, count: int, channels: int, values: bool, repeats: int) -> dict[str, Any]:
-    """One process's figures: seconds per forward + backward (median of `repeats` after one more), bytes, loss and gradients."""
+    """One process's figures: seconds per forward + backward (best of `repeats` after one more), bytes, loss and gradients."""
     import torch
     from torch.nn import functional
 
@@ -95,7 +96,7 @@ def measure(form: str, count: int, channels: int, values: bool, repeats: int) ->
         seconds.append(time.perf_counter() - start)
         cpu_seconds.append(time.process_time() - cpu_start)
     norms = [float(tensor.grad.norm()) for tensor in ready[0] if tensor.grad is not None]
-    times = {"seconds": statistics.median(seconds), "cpu_seconds": statistics.median(cpu_seconds)}
+    times = {"seconds": min(seconds), "cpu_seconds": min(cpu_seconds)}
     return {**times, "extra_bytes": extra, "value": value, "gradient_norms": norms}
 
 
@@ -139,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[4800, 8192], help="numbers of positions N")
     parser.add_argument("--channels", type=int, default=64, help="channels d of queries, keys and values")
     parser.add_argument("--pairs", type=int, default=3, help="paired measurements per row")
-    parser.add_argument("--repeats", type=int, default=2, help="timed runs per process")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs per process")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.measure:
@@ -154,7 +155,8 @@ def main(argv: list[str] | None = None) -> int:
                 f"N {count:6d}  {'loss + values' if values else 'loss         '}  "
                 f"plain {row['plain_seconds']:.3f} s {row['plain_extra_mib']:7.1f} MiB   "
                 f"tiles {row['tiled_seconds']:.3f} s {row['tiled_extra_mib']:6.1f} MiB   "
-                f"{row['times_faster']:.2f}x faster ({row['times_faster_cpu']:.2f}x in CPU time), {row['times_less_memory']:.1f}x less memory",
+                f"{row['times_faster']:.2f}x faster ({row['times_faster_cpu']:.2f}x in CPU time), "
+                f"{row['times_less_memory']:.1f}x less memory",
                 flush=True,
             )
     import torch
