@@ -1,6 +1,6 @@
 """CI-Net: a joint depth estimation and semantic segmentation network using contextual information.
 
-Gao, Wei, Zhu, Deng, Zhang, Wang: Applied Intelligence, 2022 (arXiv 2107.13800).
+Gao, Wei, Cai, Fan et al.: Applied Intelligence 52 (15), 2022 (arXiv 2107.13800).
 
 | equation | function |
 |---|---|
