@@ -15,7 +15,7 @@ from diorama.config import RunConfig
 from diorama.errors import ConfigError, DataError
 from diorama.export.export import export_method
 from diorama.export.model_file import load_model, save_model
-from diorama.running.train import about
+from diorama.running.preparation import about
 from diorama.training.average import MovingAverage
 from diorama.training.checkpoint import load_checkpoint
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
 
@@ -17,15 +15,13 @@ from diorama import catalog
 from diorama.config import RunConfig
 from diorama.data.base import SceneDataset
 from diorama.data.cache import CachedDataset
-from diorama.data.loader import Source, StepLoader, move, require
+from diorama.data.loader import Source, StepLoader, move
 from diorama.data.transforms import train_transform
 from diorama.errors import TrainingError
-from diorama.evaluation.delta import Run
-from diorama.evaluation.protocols import by_name
 from diorama.export.model_file import save_model
 from diorama.methods.base import Method, StepContext
 from diorama.running.evaluate import Evaluation, evaluate_model
-from diorama.running.evaluate_file import default_protocol
+from diorama.running.preparation import about, advised, check, count_labels, evaluation_split, launch, rules
 from diorama.running.progress import TrainingProgress
 from diorama.running.report import write_report
 from diorama.running.torch_predictor import torch_gather, torch_predictor
@@ -34,8 +30,8 @@ from diorama.training.checkpoint import load_checkpoint, save_checkpoint
 from diorama.training.descend import descend
 from diorama.training.plan import Plan
 from diorama.training.run_folder import MetricsFile, RunFolder
-from diorama.training.setup import StopSign, agreed, build_fabric, first_says, is_first, seed_step
-from diorama.types import IGNORE, Sample
+from diorama.training.setup import StopSign, agreed, first_says, is_first, seed_step
+from diorama.types import Sample
 
 logger = logging.getLogger("diorama")
 
@@ -62,9 +58,7 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
     dataset = config.open_dataset("train")
     torch.manual_seed(config.seed)
     method: Method = method_class(config.model)
-    require(config.method, method.requires, dataset)
-    for baseline in baselines:
-        Run.read(baseline)  # a wrong path is told now, not after the training
+    check(config, method, dataset, baselines)
     run = RunFolder(resume) if resume else RunFolder.create(config.out or "runs", f"{config.method}-{config.dataset}")
     training = None
     try:
@@ -83,40 +77,6 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
             run.discard()
         raise
     return run.path
-
-
-def launch(config: RunConfig, run: RunFolder) -> tuple[Fabric, RunFolder]:
-    """All processes started, and the folder they share."""
-    with run.announced():
-        fabric = build_fabric(config.trainer, run)
-        fabric.launch()
-    shared = RunFolder(fabric.broadcast(str(run.path)))
-    if shared.path != run.path:  # started by torchrun or a cluster: every process had made its own
-        with suppress(OSError):
-            run.path.rmdir()
-    return fabric, shared
-
-
-@contextmanager
-def advised(config: RunConfig) -> Iterator[None]:
-    """Inside, running out of memory is told as what to change.
-
-    Raises:
-        TrainingError: memory was short, or a process that reads data died.
-    """
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise TrainingError(_memory_advice(config)) from error
-    except RuntimeError as error:
-        text = str(error)
-        if "can't allocate memory" in text or "out of memory" in text:
-            raise TrainingError(_memory_advice(config)) from error
-        if "DataLoader worker" in text:
-            raise TrainingError(
-                "a process that reads data was ended, most often because memory or /dev/shm was full. Set trainer.workers=0 or to fewer."
-            ) from error
-        raise
 
 
 class Training:
@@ -274,8 +234,6 @@ class Training:
         held_out = evaluation_split(self.config)
         if held_out is None:
             return None
-        named = self.config.evaluation.protocol
-        rules = by_name(named) if named else default_protocol(held_out)
         with self.average.applied():
             if self.fabric.world_size > 1:
                 # since DDP's last broadcast each process has gone on with batch statistics of its own samples
@@ -284,7 +242,7 @@ class Training:
             return evaluate_model(
                 torch_predictor(self.method, self.fabric.device, self.config.trainer.precision.replace("-true", "")),
                 held_out,
-                rules.vary(flip=True) if self.config.evaluation.flip else rules,
+                rules(self.config, held_out),
                 size=self.config.view.size,
                 batch_size=self.config.trainer.batch_size,
                 rank=self.fabric.global_rank,
@@ -313,46 +271,3 @@ class Training:
         found = self.evaluate(examples=2)
         if found is not None and held_out is not None and self.fabric.is_global_zero:
             write_report(found, self.run_folder.path, model=about(self.config, self.total), baselines=baselines, run=self.run_folder.path)
-
-
-def evaluation_split(config: RunConfig) -> SceneDataset | None:
-    """The test frames, or the validation frames of a data set whose test labels are not public; None without either."""
-    splits = catalog.dataset(config.dataset).splits
-    for split in (config.evaluation.split,) if config.evaluation.split else ("test", "val"):
-        if split in splits:
-            return config.open_dataset(split)
-    return None
-
-
-def about(config: RunConfig, steps: int) -> dict[str, Any]:
-    """What metrics.json says of a model: enough for Delta M to refuse a baseline of another kind."""
-    images = config.trainer.batch_size * config.trainer.devices * config.trainer.nodes
-    return {
-        "method": config.method,
-        "tasks": getattr(config.model, "tasks", "both"),
-        "backbone": getattr(config.model, "backbone", None),
-        "data": config.dataset,
-        "budget": f"{steps} steps of {images} at {config.view.window[0]}x{config.view.window[1]}",
-        "seed": config.seed,
-        "config": config.to_dict()["model"],
-    }
-
-
-def count_labels(dataset: SceneDataset, classes: int) -> list[int]:
-    """Labelled pixels of every class over the whole training set."""
-    counts = np.zeros(256, np.int64)
-    for frame in dataset:
-        counts += np.bincount(frame["semantic"].reshape(-1), minlength=256)
-    beyond = [number for number in range(classes, IGNORE) if counts[number]]
-    if beyond:
-        raise TrainingError(
-            f"label {beyond[0]} occurs in {dataset.name} but the model has {classes} classes. Set model.classes={max(beyond) + 1}."
-        )
-    return [int(count) for count in counts[:classes]]
-
-
-def _memory_advice(config: RunConfig) -> str:
-    return (
-        f"out of memory at batch size {config.trainer.batch_size} and {config.view.window[0]}x{config.view.window[1]}. Three knobs: "
-        "trainer.batch_size (with trainer.accumulate for the same gradient), view.crop or view.size, trainer.precision=bf16-mixed."
-    )

@@ -38,8 +38,11 @@ def save_checkpoint(
         "loader": dict(loader),
     }
     temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    try:
+        torch.save(state, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(
@@ -57,7 +60,7 @@ def load_checkpoint(
         found, version = state["method"], state["format"]
     except Exception as error:  # torch's unpickling errors differ between versions; all mean the same to a user
         raise ModelError(f"{path}: not a readable checkpoint ({type(error).__name__}). Resume from another run or start anew.") from error
-    if version > FORMAT:
+    if not isinstance(version, int) or version > FORMAT:
         raise ModelError(f"{path}: written by a newer diorama (format {version}, this one reads {FORMAT}). Update diorama.")
     if found != name:
         raise ModelError(f"{path}: a checkpoint of '{found}', not of '{name}'. Set model.name={found} or resume another run.")
@@ -66,9 +69,9 @@ def load_checkpoint(
         average.load_state_dict(state["average"])
         for key, optimiser in optimisers.items():
             optimiser.load_state_dict(state["optimisers"][key])
+        parameters = dict(method.named_parameters())
+        for key, gradient in state["gradients"].items():
+            parameters[key].grad = gradient.to(parameters[key].device)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: saved from another configuration of '{name}'. Resume with the config.yaml beside it.") from error
-    parameters = dict(method.named_parameters())
-    for key, gradient in state["gradients"].items():
-        parameters[key].grad = gradient.to(parameters[key].device)
     return int(state["step"]), dict(state["loader"])

@@ -1,0 +1,148 @@
+"""Around a training: what is checked before it, how processes start, what is said of it, and what short memory is told as."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+
+from diorama import catalog
+from diorama.config import RunConfig
+from diorama.data.base import SceneDataset
+from diorama.data.loader import require
+from diorama.errors import ConfigError, DataError, ProtocolError, TrainingError
+from diorama.evaluation.delta import Run
+from diorama.evaluation.protocols import Protocol, by_name
+from diorama.methods.base import Method
+from diorama.running.evaluate_file import default_protocol
+from diorama.training.run_folder import RunFolder
+from diorama.training.setup import build_fabric
+from diorama.types import IGNORE
+
+logger = logging.getLogger("diorama")
+
+
+def check(config: RunConfig, method: Method, dataset: SceneDataset, baselines: Sequence[str | Path]) -> None:
+    """Return if data, model, evaluation and baselines go together; after the training would be too late to tell.
+
+    Raises:
+        UserError: what does not.
+    """
+    require(config.method, method.requires, dataset)
+    classes, labels = getattr(config.model, "classes", None), dataset.labels
+    if "semantic" in method.requires and labels and classes not in (None, len(labels)):
+        raise ConfigError(f"model.classes is {classes}, {dataset.name} has {len(labels)} classes. Set model.classes={len(labels)}.")
+    for baseline in baselines:
+        Run.read(baseline)
+    held_out = evaluation_split(config)
+    if held_out is None:
+        logger.warning("%s has no frames but those to train on: the model will not be evaluated", dataset.name)
+    else:
+        rules(config, held_out)
+
+
+def launch(config: RunConfig, run: RunFolder) -> tuple[Fabric, RunFolder]:
+    """All processes started, and the folder they share."""
+    with run.announced():
+        fabric = build_fabric(config.trainer, run)
+        fabric.launch()
+    shared = RunFolder(fabric.broadcast(str(run.path)))
+    if shared.path != run.path:  # started by torchrun or a cluster: every process had made its own
+        with suppress(OSError):
+            run.path.rmdir()
+    return fabric, shared
+
+
+@contextmanager
+def advised(config: RunConfig) -> Iterator[None]:
+    """Inside, running out of memory is told as what to change.
+
+    Raises:
+        TrainingError: memory was short, or a process that reads data died.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingError(_memory_advice(config)) from error
+    except RuntimeError as error:
+        text = str(error)
+        if "can't allocate memory" in text or "out of memory" in text:
+            raise TrainingError(_memory_advice(config)) from error
+        if "DataLoader worker" in text:
+            raise TrainingError(
+                "a process that reads data was ended, most often because memory or /dev/shm was full. Set trainer.workers=0 or to fewer."
+            ) from error
+        raise
+
+
+def evaluation_split(config: RunConfig) -> SceneDataset | None:
+    """The test frames, or the validation frames where there are no test frames; None without either.
+
+    Raises:
+        DataError: the split that was asked for is not there.
+    """
+    if config.evaluation.split:
+        return config.open_dataset(config.evaluation.split)
+    for split in ("test", "val"):
+        if split in catalog.dataset(config.dataset).splits:
+            try:
+                return config.open_dataset(split)
+            except DataError as error:
+                logger.debug("not evaluated on '%s': %s", split, error)
+    return None
+
+
+def rules(config: RunConfig, held_out: SceneDataset) -> Protocol:
+    """The protocol that the run is judged by.
+
+    Raises:
+        ProtocolError: no such protocol, or it is for another number of classes.
+    """
+    named = config.evaluation.protocol
+    chosen = by_name(named) if named else default_protocol(held_out)
+    if held_out.labels and chosen.classes not in (None, len(held_out.labels)):
+        raise ProtocolError(
+            f"protocol '{chosen.name}' has {chosen.classes} classes, {held_out.name} was loaded with {len(held_out.labels)}. "
+            "Set evaluation.protocol (`diorama evaluate --list-protocols`)."
+        )
+    return chosen.vary(flip=True) if config.evaluation.flip else chosen
+
+
+def about(config: RunConfig, steps: int) -> dict[str, Any]:
+    """What metrics.json says of a model: enough for Delta M to refuse a baseline of another kind."""
+    images = config.trainer.batch_size * config.trainer.devices * config.trainer.nodes
+    return {
+        "method": config.method,
+        "tasks": getattr(config.model, "tasks", "both"),
+        "backbone": getattr(config.model, "backbone", None),
+        "data": config.dataset,
+        "budget": f"{steps} steps of {images} at {config.view.window[0]}x{config.view.window[1]}",
+        "seed": config.seed,
+        "config": config.to_dict()["model"],
+    }
+
+
+def count_labels(dataset: SceneDataset, classes: int) -> list[int]:
+    """Labelled pixels of every class over the whole training set."""
+    counts = np.zeros(256, np.int64)
+    for frame in dataset:
+        counts += np.bincount(frame["semantic"].reshape(-1), minlength=256)
+    beyond = [number for number in range(classes, IGNORE) if counts[number]]
+    if beyond:
+        raise TrainingError(
+            f"label {beyond[0]} occurs in {dataset.name} but the model has {classes} classes. Set model.classes={max(beyond) + 1}."
+        )
+    return [int(count) for count in counts[:classes]]
+
+
+def _memory_advice(config: RunConfig) -> str:
+    return (
+        f"out of memory at batch size {config.trainer.batch_size} and {config.view.window[0]}x{config.view.window[1]}. Three knobs: "
+        "trainer.batch_size (with trainer.accumulate for the same gradient), view.crop or view.size, trainer.precision=bf16-mixed."
+    )
