@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from diorama.data.world.caster import Beam, Camera, beam_grid, camera_grid, cast
+from diorama.data.world.camera import Beam, Camera, beam_grid, camera_grid
+from diorama.data.world.caster import cast
 from diorama.data.world.light import Closeness, Shadow, aim
 from diorama.data.world.materials import KINDS, Material, Texels
 from diorama.data.world.primitives import CUT_RING, Builder, turn

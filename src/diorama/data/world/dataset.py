@@ -11,7 +11,7 @@ import numpy as np
 from diorama.data.base import SceneDataset
 from diorama.data.labels import CITYSCAPES19, NYU13
 from diorama.data.world import indoor, street, style
-from diorama.data.world.caster import Camera
+from diorama.data.world.camera import Camera
 from diorama.data.world.lidar import ROOM_SCANNER, STREET_SCANNER, Scanner, scan
 from diorama.data.world.light import Light
 from diorama.data.world.primitives import Scene

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data.world import furniture as make
-from diorama.data.world.caster import Camera
+from diorama.data.world.camera import Camera
 from diorama.data.world.furniture import CEILING, FLOOR, OBJECTS, PICTURE, WALL, WINDOW, Kit
 from diorama.data.world.light import Closeness, Lamp, RoomLight, Sunbeam, aim
 from diorama.data.world.primitives import Builder, Scene, turn

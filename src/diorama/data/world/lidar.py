@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from diorama.data.world.caster import Camera
+from diorama.data.world.camera import Camera
 
 F32 = NDArray[np.float32]
 

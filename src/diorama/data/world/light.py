@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diorama.data.world.caster import Beam, Camera, beam_grid, camera_grid, cast
+from diorama.data.world.camera import Beam, Camera, beam_grid, camera_grid
+from diorama.data.world.caster import cast
 from diorama.data.world.primitives import Scene
 from diorama.data.world.texture import noise, sample
 
@@ -48,10 +49,10 @@ def aim(forward: tuple[float, float, float] | F64) -> F64:
 class Shadow:
     """A depth map seen from a light; tells which points it reaches, with soft edges."""
 
-    def __init__(self, scene: Scene, eye: Beam | Camera, softness: float = 0.0, holes: bool = True) -> None:
+    def __init__(self, scene: Scene, eye: Beam | Camera, softness: float = 0.0, coarse: bool = False) -> None:
         self.eye, self.softness = eye, softness
         parallel = isinstance(eye, Beam)
-        hits = cast(scene, beam_grid(eye) if isinstance(eye, Beam) else camera_grid(eye), shadows_only=True, holes=holes)
+        hits = cast(scene, beam_grid(eye) if isinstance(eye, Beam) else camera_grid(eye), shadows_only=True, holes=not coarse, smallest=5 if coarse else 2)
         if parallel:
             depth = np.where(np.isfinite(hits.nearness), -hits.nearness, _FAR)
         else:
@@ -141,7 +142,7 @@ class Daylight:
         half = rotation[0] + rotation[1]
         self.near = Shadow(scene, Beam(detail, detail, 26.0 / detail, around + 11 * heading - 13 * half, rotation))
         detail = detail * 3 // 4
-        self.far = Shadow(scene, Beam(detail, detail, 110.0 / detail, around + 48 * heading - 55 * half, rotation), holes=False)
+        self.far = Shadow(scene, Beam(detail, detail, 110.0 / detail, around + 48 * heading - 55 * half, rotation), coarse=True)
         self.closeness = Closeness(scene, (around[0] - 30, around[2] - 5), (60.0, 80.0), 0.25, 0.9, 2.4)
 
     def irradiance(self, point: F32, normal: F32) -> F32:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diorama.data.world.materials import Material
+from diorama.data.world.materials import Material, Palette, palette
 
 F64 = NDArray[np.float64]
 Vector = tuple[float, float, float]
@@ -66,6 +66,11 @@ class Scene:
     def surfaces(self) -> int:
         """How many surfaces there are."""
         return len(self.planes) + len(self.quadrics)
+
+    @cached_property
+    def coats(self) -> Palette:
+        """The materials as arrays."""
+        return palette(self.materials)
 
     @cached_property
     def normals(self) -> NDArray[np.float32]:

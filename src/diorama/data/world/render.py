@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diorama.data.world.caster import Camera, camera_grid, cast
+from diorama.data.world.camera import Camera, camera_grid
+from diorama.data.world.caster import cast
 from diorama.data.world.light import Light
-from diorama.data.world.materials import KINDS, Palette, Texels, palette
+from diorama.data.world.materials import KINDS, Texels
 from diorama.data.world.primitives import Scene
 
 F32 = NDArray[np.float32]
@@ -61,20 +62,24 @@ def render(scene: Scene, camera: Camera, light: Light, sensor: Sensor, random: n
         for dx in (0, 2):
             needed[dy : dy + 2 * camera.height : 2, dx : dx + 2 * camera.width : 2] |= edge
     rows, columns = np.nonzero(needed)
-    number = np.zeros(needed.shape, np.int32)
-    number[rows, columns] = np.arange(len(rows))
+    kind = np.append(scene.coats.kind[scene.material], -1).astype(np.int8)[hits.surface[rows, columns]]
+    # Samples of one kind of material lie together from here on: slices instead of index lists.
+    order = np.argsort(kind, kind="stable")
+    rows, columns, kind = rows[order], columns[order], kind[order]
+    number = np.empty(needed.shape, np.int32)
+    number[rows, columns] = np.arange(len(rows), dtype=np.int32)
     colour = np.empty((3, len(rows)), np.float32)
-    coats = palette(scene.materials)
     for start in range(0, len(rows), _CHUNK):
         some = slice(start, start + _CHUNK)
         u, v = columns[some] * np.float32(0.5) - np.float32(0.5), rows[some] * np.float32(0.5) - np.float32(0.5)
-        colour[:, some] = shade(scene, coats, camera, light, u, v, hits.nearness[rows[some], columns[some]], hits.surface[rows[some], columns[some]])
+        seen = hits.surface[rows[some], columns[some]], kind[some]
+        colour[:, some] = shade(scene, camera, light, u, v, hits.nearness[rows[some], columns[some]], *seen)
     # Bright light would otherwise eat the smoothing of edges: samples are mixed as a sensor clips them.
     np.minimum(colour, np.float32(_BRIGHTEST / 2), out=colour)
-    picture = colour[:, number[1::2, 1::2].ravel()]
+    picture = colour.take(number[1::2, 1::2].ravel(), axis=1)
     at = np.flatnonzero(edge)
     y, x = np.divmod(at, camera.width)
-    corners = sum(colour[:, number[2 * y + dy, 2 * x + dx]] for dy in (0, 2) for dx in (0, 2))
+    corners = sum(colour.take(number[2 * y + dy, 2 * x + dx], axis=1) for dy in (0, 2) for dx in (0, 2))
     picture[:, at] = 0.4 * picture[:, at] + np.float32(0.15) * corners
     gain = meter(picture) if gain is None else gain
     image = develop(picture.reshape(3, camera.height, camera.width) * np.float32(gain), sensor, random)
@@ -87,39 +92,45 @@ def meter(picture: F32) -> float:
     return float(np.clip((0.26 / max(level, 1e-3)) ** 0.7, 0.4, 3.0))
 
 
-def shade(scene: Scene, coats: Palette, camera: Camera, light: Light, u: F32, v: F32, near: F32, surface: NDArray[np.uint16]) -> F32:
-    """`(3, n)` linear colours at pixel positions `(u, v)` whose rays meet `surface` at the inverse depth `near`."""
-    ray = np.stack([(u - np.float32(camera.centre_x)) / np.float32(camera.focal_x), (v - np.float32(camera.centre_y)) / np.float32(camera.focal_y), np.ones_like(u)])
-    ray = camera.rotation.T.astype(np.float32) @ ray
+def shade(scene: Scene, camera: Camera, light: Light, u: F32, v: F32, near: F32, surface: NDArray[np.uint16], kind: NDArray[np.int8]) -> F32:
+    """`(3, n)` linear colours at pixel positions `(u, v)` whose rays meet `surface` at the inverse depth `near`.
+
+    `kind` is each sample's kind of material in rising order, -1 where nothing is met.
+    """
+    x, y = (u - np.float32(camera.centre_x)) / np.float32(camera.focal_x), (v - np.float32(camera.centre_y)) / np.float32(camera.focal_y)
+    ray = camera.rotation.T.astype(np.float32) @ np.stack([x, y, np.ones_like(u)])
     length = np.sqrt(np.einsum("in,in->n", ray, ray))
+    ray /= length
     colour = np.empty((3, len(u)), np.float32)
-    sky = np.flatnonzero(near <= 0)
-    if len(sky):
-        colour[:, sky] = light.backdrop(ray[:, sky] / length[sky], True)
-    solid = np.flatnonzero(near > 0) if len(sky) else np.arange(len(u))
-    if not len(solid):
+    sky = int(np.searchsorted(kind, 0))
+    if sky:
+        colour[:, :sky] = light.backdrop(ray[:, :sky], True)
+    if sky == len(u):
         return colour
-    number = surface[solid].astype(np.int64)
-    ray, length = ray[:, solid] / length[solid], length[solid]
-    distance = length / near[solid]
+    number = surface[sky:].astype(np.int64)
+    ray, distance = ray[:, sky:], length[sky:] / near[sky:]
     point = ray * distance + camera.position.astype(np.float32)[:, None]
     normal = _normals(scene, number, point)
     facing = np.abs(np.einsum("in,in->n", ray, normal))
+    coats = scene.coats
     footprint = distance / np.float32(camera.focal_x) / np.sqrt(np.maximum(facing, np.float32(0.02)))
-    albedo = _albedo(scene, coats, number, point, footprint)
-    material = scene.material[number]
+    material = scene.material.take(number)
+    albedo = _albedo(scene, number, material, kind[sky:], point, footprint)
     shaded = albedo * light.irradiance(point, normal)
-    glow = coats.glow[material]
+    glow = coats.glow.take(material)
     lit = np.flatnonzero(glow > 0)
     shaded[:, lit] += glow[lit] * albedo[:, lit]
-    gloss = coats.gloss[material]
+    gloss = coats.gloss.take(material)
     shiny = np.flatnonzero(gloss > 0)
     if len(shiny):
         mirrored = ray[:, shiny] - 2 * np.einsum("in,in->n", ray[:, shiny], normal[:, shiny]) * normal[:, shiny]
         share = gloss[shiny] + (1 - gloss[shiny]) * np.minimum(gloss[shiny] * 4, 1) * (1 - facing[shiny]) ** 5
         shaded[:, shiny] += (light.backdrop(mirrored, False) - shaded[:, shiny]) * share
     left, veil = light.haze(distance)
-    colour[:, solid] = veil + (shaded - veil) * left
+    shaded -= veil
+    shaded *= left
+    shaded += veil
+    colour[:, sky:] = shaded
     return colour
 
 
@@ -135,20 +146,19 @@ def _normals(scene: Scene, number: NDArray[np.int64], point: F32) -> F32:
     return normal
 
 
-def _albedo(scene: Scene, coats: Palette, number: NDArray[np.int64], point: F32, footprint: F32) -> F32:
-    """`(3, n)` colours of the materials at `(3, n)` points."""
-    frame = scene.frame
+def _albedo(scene: Scene, number: NDArray[np.int64], material: NDArray[np.int64], kind: NDArray[np.int8], point: F32, footprint: F32) -> F32:
+    """`(3, n)` colours of the materials at `(3, n)` points, which are sorted by `kind`."""
+    frame, coats = scene.frame, scene.coats
     u = frame[3].take(number)
     v = frame[7].take(number)
     for axis in range(3):
         u += frame[axis].take(number) * point[axis]
         v += frame[4 + axis].take(number) * point[axis]
-    material = scene.material[number]
-    kind = coats.kind[material]
     albedo = np.empty_like(point)
-    for i, name in enumerate(coats.kinds):
-        some = np.flatnonzero(kind == i)
-        if len(some):
+    edges = np.searchsorted(kind, np.arange(len(coats.kinds) + 1)).tolist()
+    for name, start, end in zip(coats.kinds, edges[:-1], edges[1:], strict=True):
+        if start < end:
+            some = slice(start, end)
             coat = material[some]
             texels = Texels(u[some], v[some], footprint[some], frame[8].take(number[some]), frame[9].take(number[some]), coats.colour.take(coat, axis=1),
                             coats.accent.take(coat, axis=1), coats.values.take(coat, axis=1), coats.seed.take(coat))  # fmt: skip

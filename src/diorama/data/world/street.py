@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data.world import traffic as make
-from diorama.data.world.caster import Camera
+from diorama.data.world.camera import Camera
 from diorama.data.world.light import Daylight
 from diorama.data.world.primitives import CUT_BARS, Builder, Scene, turn
 from diorama.data.world.style import StreetStyle
@@ -62,13 +63,20 @@ def _ground(street: Street) -> None:
     kerb = kit.paint("tiles", (0.62, 0.61, 0.59), (0.35, 0.35, 0.34), values=(0.3, 1.0, 0.015, 0.1, 0.0))
     gap = street.lane + 0.8
     for side in (-1, 1):
-        for low, high in ((START, street.crossing - gap), (street.crossing + gap, END)):
+        for low, high in _stretches(street.crossing - gap, street.crossing + gap):
             x, long = side * (street.road + street.walk / 2), high - low
             builder.box((x, KERB / 2 - 0.03, (low + high) / 2), (street.walk, KERB + 0.06, long), stone, SIDEWALK, casts=False)
             edge = side * (street.road + 0.08)
-            builder.box((edge, KERB / 2 - 0.028, (low + high) / 2), (0.17, KERB + 0.066, long + 0.01), kerb, SIDEWALK, casts=False)
+            builder.box((edge, KERB / 2 - 0.028, (low + high) / 2), (0.17, KERB + 0.066, long), kerb, SIDEWALK, casts=False)
         reach = 45.0
         builder.box((side * (street.road + reach / 2), -0.021, street.crossing), (reach, 0.04, 2 * gap - 1.0), plain, ROAD, casts=False)
+
+
+def _stretches(before: float, after: float) -> list[tuple[float, float]]:
+    """The street from `START` to `before` and from `after` to `END`, in pieces: short ones nearby keep their projected boxes tight."""
+    cuts = (START, 5.0, 9.0, 16.0, 40.0, END)
+    pieces = [(low, min(high, before)) for low, high in itertools.pairwise(cuts) if low < before]
+    return pieces + [(max(low, after), high) for low, high in itertools.pairwise(cuts) if high > after]
 
 
 def _wall(street: Street) -> int:
