@@ -1,4 +1,4 @@
-"""A finished run as a model folder that travels: fp16 safetensors and ONNX, config, model card. `python -m diorama.running.ship RUN OUT`."""
+"""A run as a model folder that travels: fp16 safetensors and ONNX, config, model card. `python -m diorama.running.ship RUN OUT`."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ def figures(run: Path) -> str:
     names = [name for name in ("miou", "pixel_accuracy", "rmse", "abs_rel", "delta1") if name in stored["metrics"]]
     rows = [f"| {name} | {stored['metrics'][name]['value']:.4g} |" for name in names]
     protocol = stored["protocol"]
-    return "\n".join(["| metric | value |", "|---|---|", *rows, "", f"Protocol `{protocol['name']}`, {protocol['dataset']} {protocol['split']}."])
+    said = f"Protocol `{protocol['name']}`, {protocol['dataset']} {protocol['split']}."
+    return "\n".join(["| metric | value |", "|---|---|", *rows, "", said])
 
 
 def main(words: Sequence[str]) -> int:
