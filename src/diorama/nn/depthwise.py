@@ -19,6 +19,7 @@ from torch.nn import functional as F
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, weight: Tensor, padding: tuple[int, int], stride: int) -> Tensor:
+        """The depthwise convolution `(B, C, H', W')` of `(B, C, H, W)` with `(C, 1, k, k)`."""
         ctx.save_for_backward(image, weight)
         ctx.padding, ctx.stride = padding, stride
         answer = F.conv2d(image, weight.to(image.dtype), None, 1, padding, 1, image.shape[1])
@@ -26,6 +27,7 @@ class _Depthwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients to image and weight."""
         (gradient,), (image, weight) = gradients, ctx.saved_tensors
         padding, stride, channels = list(ctx.padding), ctx.stride, image.shape[1]
         to_image = to_weight = None
@@ -57,6 +59,7 @@ class _Depthwise(torch.autograd.Function):
 
 class _FastPath(nn.Conv2d):
     def forward(self, image: Tensor) -> Tensor:
+        """As `nn.Conv2d`; the fast kernels while training on a CPU."""
         if (
             not (self.training and torch.is_grad_enabled() and image.device.type == "cpu" and image.dtype != torch.float64)
             or torch.compiler.is_compiling()
@@ -88,7 +91,8 @@ def speed_up_depthwise(module: nn.Module) -> int:
             continue
         if part.groups == 1 or part.groups != part.in_channels or part.in_channels != part.out_channels:
             continue
-        if part.bias is None and part.dilation == (1, 1) and part.stride[0] == part.stride[1] and not isinstance(part.padding, str):
+        plain = part.bias is None and part.dilation == (1, 1) and part.padding_mode == "zeros" and not isinstance(part.padding, str)
+        if plain and part.stride[0] == part.stride[1]:
             part.__class__ = _FastConv2dSame if isinstance(part, Conv2dSame) else _FastConv2d
             changed += 1
     return changed
