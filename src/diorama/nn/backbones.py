@@ -17,6 +17,7 @@ from diorama.nn.depthwise import speed_up_depthwise
 
 logger = logging.getLogger("diorama")
 
+ROLES = frozenset({"weight", "bias", "running_mean", "running_var"})
 PREFIXES = ("module.", "model.", "net.", "backbone.", "encoder.", "network.backbone.features.")
 
 
@@ -99,7 +100,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Layers of the file that the model lacks (classifier, last convolution) are left out; every layer of the model must be found.
 
     Raises:
-        ModelError: a layer of the model is not in the file.
+        ModelError: a layer of the model is not in the file, or the file goes on where a stage of the model ends.
     """
     state, wanted = read_weights(path), model.state_dict()
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
@@ -110,8 +111,27 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         raise ModelError(
             f"{path}: does not fit the backbone (no match for '{missing}'). Check that model.backbone names the same architecture."
         )
+    if surplus := deeper(needed, state):
+        raise ModelError(f"{path}: is of a deeper network (it has '{surplus}'). Check that model.backbone names the same architecture.")
     model.load_state_dict({**{key: wanted[key] for key in counters}, **found})
     logger.info("backbone: %d tensors from %s", len(found), path)
+
+
+def deeper(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
+    """A name of `state` that continues a numbered row of `wanted` (layer3.6 after layer3.5), None if there is none.
+
+    Every layer of a ResNet-50 is in a ResNet-101 too, by name and shape: only what is left over tells them apart.
+    """
+    for key in state:
+        parts = key.split(".")
+        if key in wanted or any(key.removeprefix(prefix) in wanted for prefix in PREFIXES):
+            continue
+        for place, part in enumerate(parts):
+            if part.isdigit() and int(part):
+                before = ".".join([*parts[:place], str(int(part) - 1), *parts[place + 1 :]])
+                if any(before.removeprefix(prefix) in wanted for prefix in ("", *PREFIXES)):
+                    return key
+    return None
 
 
 def match_keys(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
@@ -125,7 +145,11 @@ def match_keys(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dic
         named = {key.removeprefix(prefix): value for key, value in state.items()}
         if all(key in named and named[key].shape == value.shape for key, value in wanted.items()):
             return {key: named[key] for key in wanted}
-    values = list(state.values())
-    if len(values) < len(wanted) or any(a.shape != b.shape for a, b in zip(wanted.values(), values, strict=False)):
+    if len(state) < len(wanted):
         return None
-    return dict(zip(wanted, values, strict=False))
+    for (key, value), (name, stored) in zip(wanted.items(), state.items(), strict=False):
+        # the four tensors of a batch norm have one shape, and a file sorted by name lists them in another order
+        role = name.rpartition(".")[2]
+        if value.shape != stored.shape or (role in ROLES and role != key.rpartition(".")[2]):
+            return None
+    return dict(zip(wanted, state.values(), strict=False))
