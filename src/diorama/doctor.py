@@ -117,7 +117,7 @@ def _devices() -> Iterator[Finding]:
     elif torch.backends.mps.is_available():
         yield Finding("devices", "Apple GPU", "good", "Use it with --trainer.accelerator mps")
     else:
-        yield Finding("devices", "CPU only", "note", "Train small networks here (recipes/ci_net/*_small) or on a machine with a GPU.")
+        yield Finding("devices", "CPU only", "note", "Train small networks here (recipe ci_net/nyuv2_light) or on a machine with a GPU.")
 
 
 def _threads() -> Iterator[Finding]:
