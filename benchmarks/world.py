@@ -44,7 +44,12 @@ def measure(kind: type[World], size: tuple[int, int], stereo: bool, frames: int,
             world.frame(index)
             seconds[index, repeat] = time.process_time() - start
     best = seconds.min(1)
-    return {"mean_s": float(seconds.mean()), "median_s": float(np.median(seconds)), "best_s": float(best.mean()), "slowest_frame_best_s": float(best.max())}
+    return {
+        "mean_s": float(seconds.mean()),
+        "median_s": float(np.median(seconds)),
+        "best_s": float(best.mean()),
+        "slowest_frame_best_s": float(best.max()),
+    }
 
 
 def main() -> None:

@@ -32,7 +32,9 @@ def digest(frame: Frame) -> str:
     return total.hexdigest()
 
 
-def points(depth: NDArray[np.float32], matrix: NDArray[np.float64], rotation: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.float64]:
+def points(
+    depth: NDArray[np.float32], matrix: NDArray[np.float64], rotation: NDArray[np.float64], position: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """World points `(H, W, 3)` of a depth map, by the pinhole formula."""
     v, u = np.mgrid[: depth.shape[0], : depth.shape[1]]
     seen = np.stack([(u - matrix[0, 2]) / matrix[0, 0], (v - matrix[1, 2]) / matrix[1, 1], np.ones(depth.shape)], -1) * depth[..., None]
@@ -45,11 +47,13 @@ def test_frame_has_every_promised_key_with_its_type(kind: type[World]) -> None:
     frame = world[3]
     height, width = SMALL[kind.name]
     assert set(frame) == world.provides | {"meta"}
-    for key, shape, kind_of in (("image", (height, width, 3), np.uint8), ("right", (height, width, 3), np.uint8), ("semantic", (height, width), np.uint8),
-                                ("depth", (height, width), np.float32), ("sparse_depth", (height, width), np.float32), ("disparity", (height, width), np.float32),
-                                ("intrinsics", (3, 3), np.float64)):  # fmt: skip
+    arrays = {"image": np.uint8, "right": np.uint8, "semantic": np.uint8}
+    arrays |= dict.fromkeys(("depth", "sparse_depth", "disparity"), np.float32)
+    for key, kind_of in arrays.items():
         value = frame[key]  # type: ignore[literal-required]
-        assert value.shape == shape and value.dtype == kind_of, key
+        assert value.dtype == kind_of, key
+        assert value.shape == ((height, width, 3) if key in ("image", "right") else (height, width)), key
+    assert frame["intrinsics"].shape == (3, 3) and frame["intrinsics"].dtype == np.float64
     assert frame["meta"]["id"] == world.ids[3] and frame["meta"]["split"] == "train" and frame["meta"]["style"] in world.styles
     assert frame["domain"] == world.styles.index(frame["meta"]["style"])
     assert world.labels is not None and frame["semantic"].max() < len(world.labels)
@@ -97,7 +101,7 @@ def test_right_view_shows_the_same_points(kind: type[World]) -> None:
 def test_room_labels_and_depth_come_from_the_same_ray() -> None:
     world = make(WorldIndoor)
     for index in range(4):
-        scene, camera, light, _, _ = world.scene(index)
+        _, camera, light, _, _ = world.scene(index)
         frame = world[index]
         place = points(frame["depth"], frame["intrinsics"], camera.rotation, camera.position)
         low, high = light.low, light.high  # type: ignore[attr-defined]

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from diorama.data.world.camera import Beam, Camera, beam_grid, camera_grid
 from diorama.data.world.caster import cast
+from diorama.data.world.coats import KINDS
 from diorama.data.world.light import Closeness, Shadow, aim
-from diorama.data.world.materials import KINDS, Material, Texels
-from diorama.data.world.primitives import CUT_RING, Builder, turn
+from diorama.data.world.materials import Material, Texels
+from diorama.data.world.primitives import CUT_RING, Builder
+from diorama.data.world.solids import turn
 from diorama.data.world.texture import TILE, chance, coverage, noise, tile
 
 F64 = NDArray[np.float64]
@@ -87,10 +89,16 @@ def _triangles(origin: F64, way: F64, corners: F64) -> F64:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    yaw=st.floats(-3, 3), pitch=st.floats(-1.2, 1.2), size=st.tuples(*[st.floats(0.3, 3)] * 3), taper=st.tuples(*[st.floats(0.2, 1.0)] * 2),
-    shift=st.tuples(*[st.floats(-0.3, 0.3)] * 2), place=st.tuples(st.floats(-1.5, 1.5), st.floats(0, 3), st.floats(4, 9)),
-)  # fmt: skip
-def test_turned_tapered_box_agrees_with_its_triangles(yaw: float, pitch: float, size: tuple[float, ...], taper: tuple[float, ...], shift: tuple[float, ...], place: tuple[float, ...]) -> None:
+    yaw=st.floats(-3, 3),
+    pitch=st.floats(-1.2, 1.2),
+    size=st.tuples(*[st.floats(0.3, 3)] * 3),
+    taper=st.tuples(*[st.floats(0.2, 1.0)] * 2),
+    shift=st.tuples(*[st.floats(-0.3, 0.3)] * 2),
+    place=st.tuples(st.floats(-1.5, 1.5), st.floats(0, 3), st.floats(4, 9)),
+)
+def test_turned_tapered_box_agrees_with_its_triangles(
+    yaw: float, pitch: float, size: tuple[float, ...], taper: tuple[float, ...], shift: tuple[float, ...], place: tuple[float, ...]
+) -> None:
     builder, grey = start()
     turned = turn(yaw, pitch)
     builder.box(place, size, grey, 2, rotation=turned, taper=taper, shift=shift)  # type: ignore[arg-type]
@@ -112,7 +120,12 @@ def test_turned_tapered_box_agrees_with_its_triangles(yaw: float, pitch: float, 
 
 
 @settings(max_examples=20, deadline=None)
-@given(lean=st.tuples(st.floats(-0.8, 0.8), st.floats(-0.8, 0.8)), radius=st.floats(0.2, 0.8), taper=st.floats(0.5, 1.0), length=st.floats(0.8, 2.5))
+@given(
+    lean=st.tuples(st.floats(-0.8, 0.8), st.floats(-0.8, 0.8)),
+    radius=st.floats(0.2, 0.8),
+    taper=st.floats(0.5, 1.0),
+    length=st.floats(0.8, 2.5),
+)
 def test_tilted_cone_is_entered_at_the_first_point_inside(lean: tuple[float, float], radius: float, taper: float, length: float) -> None:
     builder, grey = start()
     base, axis = np.array([-0.2, 0.6, 5.0]), np.array([lean[0], 1.0, lean[1]])
@@ -131,7 +144,10 @@ def test_tilted_cone_is_entered_at_the_first_point_inside(lean: tuple[float, flo
     point = CAMERA.position + way[met] * depth[met, None]
     assert inside(point, 1e-4).all()
     assert not inside(point, -1e-4).any()
-    before = [inside(CAMERA.position + way * np.where(met, depth * part, 12 * part)[:, None], -1e-3).any() for part in np.linspace(0.02, 0.995, 60)]
+    before = [
+        inside(CAMERA.position + way * np.where(met, depth * part, 12 * part)[:, None], -1e-3).any()
+        for part in np.linspace(0.02, 0.995, 60)
+    ]
     assert not any(before), "nothing of the solid lies before the hit, nor on a ray that missed"
 
 
@@ -155,7 +171,10 @@ def test_room_is_seen_from_within_and_hides_nothing_inside() -> None:
     depth, surface = depth_of(builder)
     way = rays(CAMERA)
     with np.errstate(divide="ignore"):
-        walls = [np.where(way[:, k] > 0, (high - CAMERA.position[k]) / way[:, k], (low - CAMERA.position[k]) / way[:, k]) for k, (low, high) in enumerate(((-3, 3), (0, 3), (-1, 7)))]
+        walls = [
+            np.where(way[:, k] > 0, (high - CAMERA.position[k]) / way[:, k], (low - CAMERA.position[k]) / way[:, k])
+            for k, (low, high) in enumerate(((-3, 3), (0, 3), (-1, 7)))
+        ]
     np.testing.assert_allclose(depth, np.min(np.abs(walls), axis=0), rtol=1e-5)
     expected = np.argmin(np.abs(walls), axis=0) * 2 + (np.take_along_axis(way, np.argmin(np.abs(walls), axis=0)[:, None], 1)[:, 0] > 0)
     assert (scene.label[surface] == expected).mean() > 0.995
@@ -256,7 +275,17 @@ def test_every_material_gives_finite_light(kind: str) -> None:
     values = np.array([0.6, 0.7, 1.0, 0.5, 0.3, 1.0], np.float32)[:, None] * ones
     u, v = random.uniform(0, 3, (2, count)).astype(np.float32)
     for footprint in (0.002, 0.5):
-        texels = Texels(u, v, footprint * ones, 3 * ones, 3 * ones, np.full((3, count), 0.5, np.float32), np.full((3, count), 0.1, np.float32), values, 7 * ones)
+        texels = Texels(
+            u,
+            v,
+            footprint * ones,
+            3 * ones,
+            3 * ones,
+            np.full((3, count), 0.5, np.float32),
+            np.full((3, count), 0.1, np.float32),
+            values,
+            7 * ones,
+        )
         colour = KINDS[kind](texels)
         assert colour.shape == (3, count) and np.isfinite(colour).all()
         assert -0.2 < colour.min() and colour.max() < 4

@@ -30,7 +30,16 @@ class Camera:
 
     def shifted(self, baseline: float) -> Camera:
         """The same camera, `baseline` metres to its right."""
-        return Camera(self.height, self.width, self.focal_x, self.focal_y, self.centre_x, self.centre_y, self.position + baseline * self.rotation[0], self.rotation)
+        return Camera(
+            self.height,
+            self.width,
+            self.focal_x,
+            self.focal_y,
+            self.centre_x,
+            self.centre_y,
+            self.position + baseline * self.rotation[0],
+            self.rotation,
+        )
 
 
 @dataclass(frozen=True)
@@ -60,13 +69,14 @@ class Grid:
 
 def camera_grid(camera: Camera, double: bool = False) -> Grid:
     """The rays of a camera's pixel centres; `double` adds the points half-way, `(2H + 1, 2W + 1)` with centres at odd places."""
-    if double:
-        u, v = np.arange(-0.5, camera.width, 0.5), np.arange(-0.5, camera.height, 0.5)
-    else:
-        u, v = np.arange(camera.width, dtype=np.float64), np.arange(camera.height, dtype=np.float64)
-    return Grid((u - camera.centre_x) / camera.focal_x, (v - camera.centre_y) / camera.focal_y, camera.position, camera.rotation, False)
+    start, step = (-0.5, 0.5) if double else (0.0, 1.0)
+    x: F64 = (np.arange(start, camera.width, step) - camera.centre_x) / camera.focal_x
+    y: F64 = (np.arange(start, camera.height, step) - camera.centre_y) / camera.focal_y
+    return Grid(x, y, camera.position, camera.rotation, False)
 
 
 def beam_grid(beam: Beam) -> Grid:
     """The rays of a beam."""
-    return Grid(np.arange(beam.width) * beam.step, np.arange(beam.height) * beam.step, beam.position, beam.rotation, True)
+    x = np.arange(beam.width, dtype=np.float64) * beam.step
+    y = np.arange(beam.height, dtype=np.float64) * beam.step
+    return Grid(x, y, beam.position, beam.rotation, True)

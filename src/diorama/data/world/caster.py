@@ -93,7 +93,16 @@ def _part(scene: Scene, view: Projected, i: int) -> _Part:
     own = slice(scene.first.item(i), scene.last.item(i))
     quadric = scene.quadric.item(i)
     numbers = view.number[own]
-    return _Part(view.fronts[i], view.slope_x[own], view.slope_y[own], view.level[own], numbers, scene.inside.item(i), quadric, quadric + len(scene.planes))
+    return _Part(
+        view.fronts[i],
+        view.slope_x[own],
+        view.slope_y[own],
+        view.level[own],
+        numbers,
+        scene.inside.item(i),
+        quadric,
+        quadric + len(scene.planes),
+    )
 
 
 def _meet(view: Projected, part: _Part, x: F32, y: F32, known: F32) -> tuple[F32, Surface, NDArray[np.bool_]] | None:
@@ -167,7 +176,9 @@ def _select(walls: F32, numbers: list[int], largest: bool) -> tuple[F32, Surface
     return best, surface
 
 
-def _cut_out(scene: Scene, grid: Grid, i: int, box: tuple[int, int, int, int], near: F32, surface: Surface, better: NDArray[np.bool_]) -> None:
+def _cut_out(
+    scene: Scene, grid: Grid, i: int, box: tuple[int, int, int, int], near: F32, surface: Surface, better: NDArray[np.bool_]
+) -> None:
     """Takes holes (between leaves, in a wheel, between bars) out of `better`, by the texture coordinates of the points hit."""
     rows, columns = np.nonzero(better)
     if not len(rows):

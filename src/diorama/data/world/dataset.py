@@ -34,7 +34,9 @@ class World(SceneDataset):
     scanner: ClassVar[Scanner]
     background: ClassVar[int] = IGNORE
 
-    def __init__(self, frames: int, split: str, size: tuple[int, int], style: str, seed: int, root: str | Path | None, stereo: bool) -> None:
+    def __init__(
+        self, frames: int, split: str, size: tuple[int, int], style: str, seed: int, root: str | Path | None, stereo: bool
+    ) -> None:
         self.root, self.split, self.seed, self.stereo = Path(root) if root else None, split, seed, stereo
         self._check_split()
         if frames < 1:
@@ -77,13 +79,21 @@ class World(SceneDataset):
         name = self._style_of(index)
         meta: dict[str, Any] = {"id": self.ids[index], "path": f"{self.name}/{name}/{self.ids[index]}", "split": self.split, "style": name}
         frame = Frame(
-            image=left.image, semantic=left.semantic, depth=left.depth, sparse_depth=scan(camera, self.scanner, left.depth, self._random(index, _LIDAR)),
-            intrinsics=camera.matrix, baseline=baseline, domain=self.styles.index(name), meta=meta,
-        )  # fmt: skip
+            image=left.image,
+            semantic=left.semantic,
+            depth=left.depth,
+            sparse_depth=scan(camera, self.scanner, left.depth, self._random(index, _LIDAR)),
+            intrinsics=camera.matrix,
+            baseline=baseline,
+            domain=self.styles.index(name),
+            meta=meta,
+        )
         if right is not None:
             known = left.depth > 0
             frame["right"] = right.image
-            frame["disparity"] = np.where(known, np.float32(baseline * camera.focal_x) / np.where(known, left.depth, 1), 0).astype(np.float32)
+            frame["disparity"] = np.where(known, np.float32(baseline * camera.focal_x) / np.where(known, left.depth, 1), 0).astype(
+                np.float32
+            )
         return frame
 
 
@@ -107,8 +117,16 @@ class WorldIndoor(World):
     scanner: ClassVar[Scanner] = ROOM_SCANNER
     labels = NYU13
 
-    def __init__(self, frames: int = 200, split: str = "train", size: tuple[int, int] = (240, 320), style: str = "mixed", seed: int = 0,
-                 root: str | Path | None = None, stereo: bool = True) -> None:  # fmt: skip
+    def __init__(
+        self,
+        frames: int = 200,
+        split: str = "train",
+        size: tuple[int, int] = (240, 320),
+        style: str = "mixed",
+        seed: int = 0,
+        root: str | Path | None = None,
+        stereo: bool = True,
+    ) -> None:
         super().__init__(frames, split, size, style, seed, root, stereo)
 
     def _build(self, name: str, random: np.random.Generator) -> tuple[Scene, Camera, Light, Sensor, float]:
@@ -138,8 +156,16 @@ class WorldStreet(World):
     background: ClassVar[int] = CITYSCAPES19.classes.index("sky")
     labels = CITYSCAPES19
 
-    def __init__(self, frames: int = 200, split: str = "train", size: tuple[int, int] = (256, 512), style: str = "mixed", seed: int = 0,
-                 root: str | Path | None = None, stereo: bool = True) -> None:  # fmt: skip
+    def __init__(
+        self,
+        frames: int = 200,
+        split: str = "train",
+        size: tuple[int, int] = (256, 512),
+        style: str = "mixed",
+        seed: int = 0,
+        root: str | Path | None = None,
+        stereo: bool = True,
+    ) -> None:
         super().__init__(frames, split, size, style, seed, root, stereo)
 
     def _build(self, name: str, random: np.random.Generator) -> tuple[Scene, Camera, Light, Sensor, float]:

@@ -1,72 +1,13 @@
-"""Furniture and clutter of rooms; each function builds one piece about its own origin on the floor, front towards -z."""
+"""Furniture; each function builds one piece about its own origin on the floor, front towards -z."""
 
 from __future__ import annotations
 
-import colorsys
-from collections.abc import Sequence
-
 import numpy as np
 
-from diorama.data.labels import NYU13
-from diorama.data.world.materials import Colour, Material
-from diorama.data.world.primitives import CUT_LEAF, Builder, turn
-
-BED, BOOKS, CEILING, CHAIR, FLOOR, FURNITURE, OBJECTS, PICTURE, SOFA, TABLE, TV, WALL, WINDOW = range(len(NYU13))
-
-WOODS: tuple[Colour, ...] = ((0.55, 0.36, 0.2), (0.42, 0.26, 0.15), (0.7, 0.52, 0.34), (0.3, 0.18, 0.11), (0.78, 0.66, 0.5), (0.5, 0.28, 0.14))
-
-
-class Kit:
-    """What a room is furnished with: a builder, a random stream, and the woods and fabrics its pieces share."""
-
-    def __init__(self, builder: Builder, random: np.random.Generator, saturation: float, white: float) -> None:
-        self.builder, self.random, self.saturation = builder, random, saturation
-        self.white_share = white
-        tone = WOODS[int(random.integers(len(WOODS)))]
-        self.wood = self.paint("wood", tone, values=(0.16,), gloss=0.03)
-        self.dark = self.paint("plain", (0.09, 0.09, 0.1), values=(0.05, 1.0), gloss=0.04)
-        self.metal = self.paint("plain", (0.55, 0.56, 0.58), gloss=0.25)
-        self.white = self.paint("plain", (0.88, 0.87, 0.84), values=(0.03, 1.0), gloss=0.02)
-
-    def paint(self, kind: str, colour: Colour, accent: Colour = (0.1, 0.1, 0.1), values: tuple[float, ...] = (), gloss: float = 0.0, glow: float = 0.0) -> int:
-        """A new material with a seed of its own."""
-        return self.builder.paint(Material(kind, colour, accent, values, int(self.random.integers(256)), gloss, glow))
-
-    def uniform(self, low: float, high: float) -> float:
-        """A number between `low` and `high`."""
-        return float(self.random.uniform(low, high))
-
-    def maybe(self, share: float) -> bool:
-        """True in `share` of all cases."""
-        return bool(self.random.random() < share)
-
-    def colour(self, low: float = 0.25, high: float = 0.85, strength: float = 1.0) -> Colour:
-        """A colour of random hue; saturation follows the style."""
-        saturation = min(self.uniform(0.05, 0.75) * self.saturation * strength, 0.95)
-        r, g, b = colorsys.hsv_to_rgb(self.uniform(0, 1), saturation, self.uniform(low, high))
-        return (r, g, b)
-
-    def any_wood(self) -> int:
-        """The room's wood, sometimes another or white."""
-        if self.maybe(self.white_share):
-            return self.white
-        if self.maybe(0.6):
-            return self.wood
-        return self.paint("wood", WOODS[int(self.random.integers(len(WOODS)))], values=(0.16,), gloss=0.03)
-
-    def cloth(self, strength: float = 1.0) -> int:
-        """A fabric: plain, striped or checked."""
-        colour, accent = self.colour(strength=strength), self.colour(strength=strength)
-        pick = self.random.random()
-        if pick < 0.62:
-            return self.paint("fabric", colour, values=(self.uniform(0.08, 0.2),))
-        if pick < 0.84:
-            return self.paint("stripes", colour, accent, values=(self.uniform(0.05, 0.3), self.uniform(0.2, 0.5), float(self.maybe(0.5))))
-        return self.paint("checks", colour, accent, values=(self.uniform(0.08, 0.3),))
-
-    def pick(self, options: Sequence[int]) -> int:
-        """One of `options`."""
-        return options[int(self.random.integers(len(options)))]
+from diorama.data.world.clutter import thing
+from diorama.data.world.kit import BED, BOOKS, CHAIR, FURNITURE, OBJECTS, SOFA, TABLE, TV, WOODS, Kit
+from diorama.data.world.primitives import Builder
+from diorama.data.world.solids import turn
 
 
 def bed(kit: Kit, at: Builder, width: float, length: float) -> None:
@@ -76,15 +17,29 @@ def bed(kit: Kit, at: Builder, width: float, length: float) -> None:
     at.box((0, base / 2 + 0.04, 0), (width, base, length), wood, BED)
     at.box((0, base + thick / 2, 0.02), (width - 0.05, thick, length - 0.08), sheet, BED)
     cover = kit.uniform(0.5, 0.72) * length
-    at.box((0, base + thick / 2 + 0.01, -(length - cover) / 2 - 0.005), (width + 0.03, thick + 0.05, cover), blanket, BED, taper=(0.97, 0.98))
+    at.box(
+        (0, base + thick / 2 + 0.01, -(length - cover) / 2 - 0.005), (width + 0.03, thick + 0.05, cover), blanket, BED, taper=(0.97, 0.98)
+    )
     at.box((0, kit.uniform(0.38, 0.6), length / 2 + 0.03), (width + 0.06, kit.uniform(0.75, 1.15), 0.06), wood, BED)
     pillows = 1 if width < 1.2 else 2
     for k in range(pillows):
         x = (k - (pillows - 1) / 2) * width * 0.46
-        at.ellipsoid((x, base + thick + 0.06, length / 2 - 0.28), (width / pillows * 0.42, 0.1, 0.2), sheet if kit.maybe(0.6) else kit.cloth(), OBJECTS,
-                     rotation=turn(kit.uniform(-0.15, 0.15), -0.25))  # fmt: skip
+        at.ellipsoid(
+            (x, base + thick + 0.06, length / 2 - 0.28),
+            (width / pillows * 0.42, 0.1, 0.2),
+            sheet if kit.maybe(0.6) else kit.cloth(),
+            OBJECTS,
+            rotation=turn(kit.uniform(-0.15, 0.15), -0.25),
+        )
     if kit.maybe(0.35):
-        at.box((kit.uniform(-0.2, 0.2), base + thick + 0.06, -length * 0.2), (0.35, 0.07, 0.26), kit.cloth(), OBJECTS, rotation=turn(kit.uniform(0, 3)), taper=(0.8, 0.8))
+        at.box(
+            (kit.uniform(-0.2, 0.2), base + thick + 0.06, -length * 0.2),
+            (0.35, 0.07, 0.26),
+            kit.cloth(),
+            OBJECTS,
+            rotation=turn(kit.uniform(0, 3)),
+            taper=(0.8, 0.8),
+        )
 
 
 def sofa(kit: Kit, at: Builder, width: float) -> None:
@@ -98,15 +53,34 @@ def sofa(kit: Kit, at: Builder, width: float) -> None:
     for k in range(count):
         x = (k + 0.5) * inner / count - inner / 2
         at.box((x, seat, -0.05), (inner / count - 0.02, 0.15, depth - 0.22), cloth, SOFA, taper=(0.94, 0.94))
-        at.box((x, (seat + back) / 2 + 0.06, depth / 2 - 0.24), (inner / count - 0.02, back - seat, 0.18), cloth, SOFA, rotation=turn(0, 0.16), taper=(0.92, 0.8))
+        at.box(
+            (x, (seat + back) / 2 + 0.06, depth / 2 - 0.24),
+            (inner / count - 0.02, back - seat, 0.18),
+            cloth,
+            SOFA,
+            rotation=turn(0, 0.16),
+            taper=(0.92, 0.8),
+        )
     at.box((0, back / 2, depth / 2 - 0.08), (width, back, 0.16), cloth, SOFA, taper=(0.99, 0.7))
     for side in (-1, 1):
         at.box((side * (width - arm) / 2, 0.31, 0), (arm, 0.6, depth), cloth, SOFA, taper=(0.9, 0.98))
         for z in (-1, 1):
-            at.cylinder((side * (width / 2 - 0.08), 0, z * (depth / 2 - 0.08)), (side * (width / 2 - 0.08), 0.08, z * (depth / 2 - 0.08)), 0.025, kit.dark, SOFA)
+            at.cylinder(
+                (side * (width / 2 - 0.08), 0, z * (depth / 2 - 0.08)),
+                (side * (width / 2 - 0.08), 0.08, z * (depth / 2 - 0.08)),
+                0.025,
+                kit.dark,
+                SOFA,
+            )
     for _ in range(int(kit.random.integers(0, 3 if width > 1.2 else 2))):
         x = kit.uniform(-inner / 2 + 0.2, inner / 2 - 0.2) if inner > 0.5 else 0.0
-        at.ellipsoid((x, seat + 0.26, 0.06), (0.21, 0.2, 0.09), kit.cloth(1.4), OBJECTS, rotation=turn(kit.uniform(-0.3, 0.3), 0.3, kit.uniform(-0.4, 0.4)))
+        at.ellipsoid(
+            (x, seat + 0.26, 0.06),
+            (0.21, 0.2, 0.09),
+            kit.cloth(1.4),
+            OBJECTS,
+            rotation=turn(kit.uniform(-0.3, 0.3), 0.3, kit.uniform(-0.4, 0.4)),
+        )
 
 
 def _legs(at: Builder, width: float, depth: float, height: float, thick: float, material: int, label: int) -> None:
@@ -124,7 +98,14 @@ def chair(kit: Kit, at: Builder, material: int, seat_material: int) -> None:
             angle = k * 2 * np.pi / 5
             at.cylinder((0, 0.07, 0), (0.28 * np.cos(angle), 0.04, 0.28 * np.sin(angle)), 0.02, kit.dark, CHAIR)
         at.box((0, seat, 0), (width, 0.08, width), seat_material, CHAIR, taper=(0.9, 0.9))
-        at.box((0, seat + 0.12 + back / 2, width / 2), (width * 0.9, back, 0.06), seat_material, CHAIR, rotation=turn(0, 0.12), taper=(0.85, 1.0))
+        at.box(
+            (0, seat + 0.12 + back / 2, width / 2),
+            (width * 0.9, back, 0.06),
+            seat_material,
+            CHAIR,
+            rotation=turn(0, 0.12),
+            taper=(0.85, 1.0),
+        )
         at.box((0, seat + 0.08, width / 2), (0.06, 0.2, 0.03), kit.dark, CHAIR)
         return
     _legs(at, width, width, seat, 0.035, material, CHAIR)
@@ -156,38 +137,6 @@ def table(kit: Kit, at: Builder, width: float, depth: float, height: float, clut
         thing(kit, at.at(kit.uniform(-0.4, 0.4) * width, height, kit.uniform(-0.38, 0.38) * depth, kit.uniform(0, 6.3)))
 
 
-def thing(kit: Kit, at: Builder) -> None:
-    """A small object: cup, bottle, bowl, box, book pile, vase, laptop, fruit."""
-    pick = int(kit.random.integers(8))
-    paint = kit.paint("plain", kit.colour(0.3, 0.95, 1.4), values=(0.04, 1.0), gloss=0.05)
-    if pick == 0:
-        at.cylinder((0, 0, 0), (0, 0.1, 0), 0.042, paint, OBJECTS, taper=1.15, cap=kit.dark)
-    elif pick == 1:
-        height = kit.uniform(0.16, 0.24)
-        at.cylinder((0, 0, 0), (0, height, 0), 0.037, paint, OBJECTS)
-        at.cylinder((0, height, 0), (0, height + 0.08, 0), 0.03, paint, OBJECTS, taper=0.45)
-    elif pick == 2:
-        at.cylinder((0, 0, 0), (0, 0.09, 0), 0.08, paint, OBJECTS, taper=1.8, cap=paint)
-        for k in range(3):
-            at.ellipsoid((0.05 * np.cos(2.1 * k), 0.11, 0.05 * np.sin(2.1 * k)), (0.045, 0.045, 0.045), kit.paint("plain", kit.colour(0.6, 0.95, 1.8)), OBJECTS)
-    elif pick == 3:
-        at.box((0, 0.08, 0), (kit.uniform(0.1, 0.28), 0.16, kit.uniform(0.1, 0.25)), paint, OBJECTS)
-    elif pick == 4:
-        for k in range(int(kit.random.integers(2, 5))):
-            cover = kit.paint("plain", kit.colour(0.2, 0.8, 1.3))
-            at.box((0, 0.018 + 0.035 * k, 0), (0.24 - 0.01 * k, 0.033, 0.17), cover, BOOKS, rotation=turn(kit.uniform(-0.3, 0.3)), faces={"front": kit.white, "left": kit.white})
-    elif pick == 5:
-        at.ellipsoid((0, 0.11, 0), (0.075, 0.11, 0.075), paint, OBJECTS)
-        at.cylinder((0, 0.19, 0), (0, 0.27, 0), 0.03, paint, OBJECTS, taper=1.4)
-        leaf = kit.paint("leaves", (0.16, 0.34, 0.1), (0.36, 0.5, 0.18))
-        at.ellipsoid((0, 0.38, 0), (0.13, 0.14, 0.13), leaf, OBJECTS, cut=CUT_LEAF, cut_value=0.0)
-    elif pick == 6:
-        at.box((0, 0.012, 0), (0.34, 0.02, 0.24), kit.metal, OBJECTS)
-        at.box((0, 0.13, 0.14), (0.34, 0.22, 0.012), kit.dark, OBJECTS, rotation=turn(0, 0.2), faces={"front": kit.paint("screen", (0.05, 0.05, 0.06), values=(1.0,), glow=0.6)})
-    else:
-        at.ellipsoid((0, 0.07, 0), (0.07, 0.07, 0.07), paint, OBJECTS)
-
-
 def shelf(kit: Kit, at: Builder, width: float, height: float) -> None:
     """An open bookcase with rows of books and some things."""
     wood, depth = kit.any_wood(), 0.32
@@ -200,24 +149,26 @@ def shelf(kit: Kit, at: Builder, width: float, height: float) -> None:
     for row in range(rows + 1):
         at.box((0, min(max(row * gap, 0.02), height - 0.01), 0), (width, 0.025, depth), wood, FURNITURE)
     for row in range(rows):
-        x = -width / 2 + 0.05
-        while x < width / 2 - 0.15:
-            run = min(kit.uniform(0.15, 0.6), width / 2 - 0.04 - x)
+        place = -width / 2 + 0.05
+        while place < width / 2 - 0.15:
+            run = min(kit.uniform(0.15, 0.6), width / 2 - 0.04 - place)
             base = max(row * gap, 0.02) + 0.013
             if kit.maybe(0.68):
                 tall = kit.uniform(0.55, 0.85) * gap
                 books = kit.paint("books", (0.5, 0.5, 0.5), values=(kit.uniform(0.025, 0.05),))
-                at.box((x + run / 2, base + tall / 2, -0.02), (run, tall, 0.2), kit.white, BOOKS, faces={"front": books}, casts=False)
+                at.box((place + run / 2, base + tall / 2, -0.02), (run, tall, 0.2), kit.white, BOOKS, faces={"front": books}, casts=False)
             elif kit.maybe(0.5):
-                thing(kit, at.at(x + run / 2, base, -0.04, kit.uniform(-0.3, 0.3)))
-            x += run + kit.uniform(0.01, 0.15)
+                thing(kit, at.at(place + run / 2, base, -0.04, kit.uniform(-0.3, 0.3)))
+            place += run + kit.uniform(0.01, 0.15)
 
 
 def cabinet(kit: Kit, at: Builder, width: float, height: float, depth: float, columns: int, rows: int, things: int) -> None:
     """A wardrobe, dresser, night stand, counter or refrigerator: a body whose front has doors or drawers."""
     tone = (0.86, 0.85, 0.82) if kit.maybe(kit.white_share + 0.1) else WOODS[int(kit.random.integers(len(WOODS)))]
     body = kit.paint("wood", tone, values=(0.12,), gloss=0.03)
-    front = kit.paint("panels", tone, (0.7, 0.68, 0.6) if kit.maybe(0.5) else (0.15, 0.14, 0.13), values=(float(columns), float(rows), 0.12), gloss=0.03)
+    front = kit.paint(
+        "panels", tone, (0.7, 0.68, 0.6) if kit.maybe(0.5) else (0.15, 0.14, 0.13), values=(float(columns), float(rows), 0.12), gloss=0.03
+    )
     at.box((0, height / 2 + 0.03, 0), (width, height - 0.06, depth), body, FURNITURE, faces={"front": front})
     at.box((0, 0.03, 0.02), (width - 0.06, 0.06, depth - 0.06), kit.dark, FURNITURE)
     at.box((0, height + 0.01, -0.01), (width + 0.03, 0.025, depth + 0.02), body, FURNITURE)
@@ -232,38 +183,3 @@ def television(kit: Kit, at: Builder, width: float, base: float) -> None:
     at.box((0, base + 0.06 + height / 2, 0), (width, height, 0.05), kit.dark, TV, faces={"front": screen})
     at.box((0, base + 0.03, 0), (0.08, 0.08, 0.04), kit.dark, TV)
     at.box((0, base + 0.01, 0), (width * 0.4, 0.02, 0.2), kit.dark, TV)
-
-
-def plant(kit: Kit, at: Builder) -> None:
-    """A potted plant."""
-    height = kit.uniform(0.6, 1.5)
-    pot = kit.paint("plain", kit.colour(0.3, 0.85), values=(0.06, 1.0))
-    at.cylinder((0, 0, 0), (0, 0.3, 0), 0.13, pot, OBJECTS, taper=1.35, cap=kit.dark)
-    at.cylinder((0, 0.3, 0), (0, height * 0.75, 0), 0.015, kit.wood, OBJECTS)
-    leaf = kit.paint("leaves", (0.12, 0.28, 0.1), (0.3, 0.48, 0.18))
-    for _ in range(int(kit.random.integers(4, 8))):
-        angle, out, y = kit.uniform(0, 6.3), kit.uniform(0.05, 0.25), kit.uniform(0.45, 1.0) * height
-        at.ellipsoid((out * np.cos(angle), y, out * np.sin(angle)), (kit.uniform(0.12, 0.24), kit.uniform(0.08, 0.2), kit.uniform(0.12, 0.24)), leaf, OBJECTS,
-                     rotation=turn(angle, 0.4), cut=CUT_LEAF, cut_value=-0.1)  # fmt: skip
-
-
-def floor_lamp(kit: Kit, at: Builder, height: float) -> None:
-    """A standing lamp with a lit shade (a table lamp if `height` is small)."""
-    shade = kit.paint("plain", (1.0, 0.9, 0.7), glow=kit.uniform(0.5, 1.6))
-    at.cylinder((0, 0, 0), (0, 0.03, 0), 0.13 if height > 0.8 else 0.07, kit.dark, OBJECTS)
-    at.cylinder((0, 0, 0), (0, height, 0), 0.013, kit.metal, OBJECTS, casts=False)
-    at.cylinder((0, height - 0.2, 0), (0, height + 0.04, 0), 0.2 if height > 0.8 else 0.13, shade, OBJECTS, taper=0.65, casts=False)
-
-
-def bag(kit: Kit, at: Builder) -> None:
-    """Something on the floor: a cardboard box, a bag, a basket, a ball."""
-    pick = int(kit.random.integers(4))
-    if pick == 0:
-        card = kit.paint("plain", (0.62, 0.48, 0.32), values=(0.06, 1.0))
-        at.box((0, 0.17, 0), (kit.uniform(0.3, 0.55), 0.34, kit.uniform(0.25, 0.45)), card, OBJECTS)
-    elif pick == 1:
-        at.box((0, 0.18, 0), (0.34, 0.36, 0.18), kit.cloth(1.3), OBJECTS, taper=(0.7, 0.45))
-    elif pick == 2:
-        at.cylinder((0, 0, 0), (0, 0.34, 0), 0.17, kit.paint("checks", (0.6, 0.5, 0.36), (0.45, 0.36, 0.24), values=(0.05,)), OBJECTS, taper=1.2, cap=kit.dark)
-    else:
-        at.ellipsoid((0, 0.13, 0), (0.13, 0.13, 0.13), kit.paint("checks", kit.colour(0.5, 0.95, 1.8), kit.colour(0.5, 0.95, 1.8), values=(0.3,)), OBJECTS)

@@ -2,176 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
+from diorama.data.world import clutter
 from diorama.data.world import furniture as make
 from diorama.data.world.camera import Camera
-from diorama.data.world.furniture import CEILING, FLOOR, OBJECTS, PICTURE, WALL, WINDOW, Kit
-from diorama.data.world.light import Closeness, Lamp, RoomLight, Sunbeam, aim
-from diorama.data.world.primitives import Builder, Scene, turn
+from diorama.data.world.kit import FLOOR, FURNITURE, OBJECTS, Kit
+from diorama.data.world.lamplight import Lamp, RoomLight, Sunbeam
+from diorama.data.world.light import Closeness, aim
+from diorama.data.world.primitives import Builder, Scene
+from diorama.data.world.room import Room, openings, pictures, shell
+from diorama.data.world.solids import turn
 from diorama.data.world.style import IndoorStyle
-
-F64 = NDArray[np.float64]
-
-WALLS = ("back", "left", "right", "front")
-_YAW = {"back": 0.0, "left": -np.pi / 2, "right": np.pi / 2, "front": np.pi}
-
-
-@dataclass
-class Room:
-    """A room while it is furnished: its size [m], what is taken on the floor and on the walls."""
-
-    kit: Kit
-    width: float
-    length: float
-    height: float
-    taken: list[tuple[float, float, float, float]]
-    hung: list[tuple[str, float, float]]
-
-    def free(self, x: float, z: float, half_x: float, half_z: float) -> bool:
-        """Whether a rectangle lies within the room and touches nothing."""
-        if x - half_x < 0.01 or z - half_z < 0.01 or x + half_x > self.width - 0.01 or z + half_z > self.length - 0.01:
-            return False
-        return all(x + half_x < a or x - half_x > b or z + half_z < c or z - half_z > d for a, b, c, d in self.taken)
-
-    def claim(self, x: float, z: float, half_x: float, half_z: float) -> None:
-        """Marks a rectangle as taken."""
-        self.taken.append((x - half_x, x + half_x, z - half_z, z + half_z))
-
-    def span(self, wall: str) -> float:
-        """Length of a wall [m]."""
-        return self.width if wall in ("back", "front") else self.length
-
-    def spot(self, wall: str, along: float, out: float) -> tuple[float, float]:
-        """Floor position at `along` a wall and `out` from it."""
-        return {"back": (along, self.length - out), "front": (along, out), "left": (out, along), "right": (self.width - out, along)}[wall]
-
-    def against(self, width: float, depth: float, walls: tuple[str, ...] = WALLS[:3], clear: float = 0.0, tries: int = 12) -> tuple[Builder, str, float] | None:
-        """A place for a piece with its back to a wall, `clear` metres free before it; None if there is none."""
-        for _ in range(tries):
-            wall = walls[int(self.kit.random.integers(len(walls)))]
-            along = self.kit.uniform(width / 2, max(self.span(wall) - width / 2, width / 2 + 0.01))
-            x, z = self.spot(wall, along, depth / 2 + 0.04 + clear / 2)
-            half_x, half_z = (width / 2, (depth + clear) / 2) if wall in ("back", "front") else ((depth + clear) / 2, width / 2)
-            if self.free(x, z, half_x, half_z):
-                x, z = self.spot(wall, along, depth / 2 + 0.04)
-                self.claim(x, z, *((width / 2, depth / 2) if wall in ("back", "front") else (depth / 2, width / 2)))
-                return self.kit.builder.at(x, 0, z, _YAW[wall]), wall, along
-        return None
-
-    def amid(self, width: float, depth: float, yaw: float, tries: int = 12) -> Builder | None:
-        """A place anywhere on the floor."""
-        reach_x, reach_z = (abs(np.cos(yaw)) * width + abs(np.sin(yaw)) * depth) / 2, (abs(np.sin(yaw)) * width + abs(np.cos(yaw)) * depth) / 2
-        for _ in range(tries):
-            x, z = self.kit.uniform(0.2, self.width - 0.2), self.kit.uniform(0.8, self.length - 0.2)
-            if self.free(x, z, reach_x, reach_z):
-                self.claim(x, z, reach_x, reach_z)
-                return self.kit.builder.at(x, 0, z, yaw)
-        return None
-
-    def hang(self, wall: str, width: float, tries: int = 8) -> tuple[Builder, float] | None:
-        """A free stretch of a wall, as a builder whose z = 0 is the wall's face; None if there is none."""
-        for _ in range(tries):
-            along = self.kit.uniform(width / 2 + 0.15, max(self.span(wall) - width / 2 - 0.15, width / 2 + 0.16))
-            if along + width / 2 > self.span(wall) - 0.05:
-                continue
-            if all(wall != other or abs(along - place) > (width + size) / 2 + 0.1 for other, place, size in self.hung):
-                self.hung.append((wall, along, width))
-                x, z = self.spot(wall, along, 0.0)
-                return self.kit.builder.at(x, 0, z, _YAW[wall]), along
-        return None
-
-
-def _shell(room: Room, style: IndoorStyle) -> None:
-    """Floor, ceiling, walls, skirting, perhaps a pillar or a jutting wall."""
-    kit = room.kit
-    tone = kit.colour(0.62, 0.95, 0.5)
-    coat = style.walls[int(kit.random.integers(len(style.walls)))]
-    near = (tone[0] * 0.86, tone[1] * 0.86, tone[2] * 0.88)
-    walls = {
-        "plain": lambda: kit.paint("plain", tone, values=(kit.uniform(0.02, 0.07), 1.0)),
-        "stripes": lambda: kit.paint("stripes", tone, near, values=(kit.uniform(0.12, 0.4), 0.5, 1.0)),
-        "mottle": lambda: kit.paint("mottle", tone, near, values=(0.4, float(kit.maybe(0.5)))),
-        "tiles": lambda: kit.paint("tiles", tone, near, values=(0.6, 0.6, 0.012, 0.06, 0.0)),
-    }
-    wall = walls[coat]()
-    feature = kit.paint("plain", kit.colour(0.3, 0.85, 0.9), values=(0.05, 1.0)) if kit.maybe(0.3) else wall
-    kind = style.floors[int(kit.random.integers(len(style.floors)))]
-    wood = make.WOODS[int(kit.random.integers(len(make.WOODS)))]
-    pale = kit.colour(0.35, 0.85, 0.5)
-    dim = (pale[0] * 0.82, pale[1] * 0.82, pale[2] * 0.84)
-    floor = {
-        "planks": lambda: kit.paint("planks", wood, (wood[0] * 0.8, wood[1] * 0.78, wood[2] * 0.75), values=(kit.uniform(0.08, 0.18), kit.uniform(0.8, 2.2), 0.5), gloss=0.05),
-        "mottle": lambda: kit.paint("mottle", pale, dim, values=(0.25, 0.0)),
-        "tiles": lambda: kit.paint("tiles", pale, (0.35, 0.34, 0.33), values=(*(kit.uniform(0.25, 0.6),) * 2, 0.012, 0.2, 0.0), gloss=0.06),
-    }[kind]()
-    ceiling = kit.paint("plain", (0.93, 0.93, 0.91), values=(0.015, 1.0))
-    faces = {"left": wall, "right": wall, "front": wall, "back": feature, "bottom": floor, "top": ceiling}
-    labels = {"left": WALL, "right": WALL, "front": WALL, "back": WALL, "bottom": FLOOR, "top": CEILING}
-    kit.builder.room((room.width / 2, room.height / 2, room.length / 2), (room.width, room.height, room.length), faces, labels)
-    trim = kit.white if kit.maybe(0.6) else kit.wood
-    for wall_name in WALLS:
-        x, z = room.spot(wall_name, room.span(wall_name) / 2, 0.008)
-        kit.builder.at(x, 0, z, _YAW[wall_name]).box((0, 0.045, 0), (room.span(wall_name), 0.09, 0.016), trim, WALL, casts=False)
-    if kit.maybe(0.35):
-        width, depth = kit.uniform(0.3, 1.4), kit.uniform(0.25, 0.9)
-        x = width / 2 if kit.maybe(0.5) else room.width - width / 2
-        kit.builder.box((x, room.height / 2, room.length - depth / 2), (width, room.height, depth), feature, WALL)
-        room.claim(x, room.length - depth / 2, width / 2, depth / 2)
-        room.hung.append(("back", x, width))
-
-
-def _openings(room: Room, style: IndoorStyle) -> list[tuple[str, float, float, float, float]]:
-    """Windows (with curtains) and a door; returns wall, place, width, sill and height of each window."""
-    kit = room.kit
-    found = []
-    for _ in range(int(kit.random.integers(1, 4))):
-        wall = WALLS[int(kit.random.integers(3))]
-        width, sill = kit.uniform(0.8, 2.0), kit.uniform(0.5, 1.05)
-        height = min(kit.uniform(1.0, 1.6), room.height - sill - 0.2)
-        place = room.hang(wall, width + 0.3)
-        if place is None:
-            continue
-        at, along = place
-        frame = (0.92, 0.92, 0.9) if kit.maybe(0.7) else (0.35, 0.24, 0.15)
-        sky = (kit.uniform(0.6, 0.85), kit.uniform(0.75, 0.9), 0.97)
-        pane = kit.paint("pane", sky, frame, values=(0.05, float(kit.random.integers(1, 4)), float(kit.random.integers(1, 3))), glow=kit.uniform(0.5, 1.1))
-        trim = kit.paint("plain", frame)
-        at.box((0, sill + height / 2, -0.015), (width, height, 0.03), trim, WINDOW, faces={"front": pane}, casts=False)
-        at.box((0, sill - 0.02, -0.06), (width + 0.1, 0.03, 0.14), trim, WINDOW, casts=False)
-        if kit.maybe(0.55):
-            cloth = kit.paint("folds", kit.colour(0.5, 0.95), values=(kit.uniform(0.06, 0.14), 0.16))
-            low = 0.06 if kit.maybe(0.6) else sill - 0.15
-            top = min(sill + height + 0.15, room.height - 0.03)
-            wide = kit.uniform(0.18, 0.35)
-            for side in (-1, 1):
-                at.box((side * (width / 2 + 0.02), (low + top) / 2, -0.1), (wide, top - low, 0.06), cloth, WINDOW, casts=False)
-            at.cylinder((-width / 2 - 0.25, top + 0.01, -0.1), (width / 2 + 0.25, top + 0.01, -0.1), 0.014, kit.dark, WINDOW, casts=False)
-        found.append((wall, along, width, sill, height))
-    if kit.maybe(0.6):
-        place = room.hang(WALLS[int(kit.random.integers(3))], 1.0)
-        if place is not None:
-            leaf = kit.paint("panels", (0.88, 0.87, 0.84) if kit.maybe(0.6) else make.WOODS[0], (0.6, 0.55, 0.4), values=(1.0, 2.0, 0.05))
-            place[0].box((0, 1.02, -0.02), (0.95, 2.05, 0.04), kit.white, WALL, casts=False)
-            place[0].box((0, 1.0, -0.035), (0.83, 2.0, 0.03), kit.white, WALL, faces={"front": leaf}, casts=False)
-            x, z = room.spot(room.hung[-1][0], place[1], 0.5)
-            room.claim(x, z, 0.45, 0.45)
-    return found
-
-
-def _pictures(room: Room) -> None:
-    kit = room.kit
-    for _ in range(int(kit.random.integers(1, 5))):
-        width = kit.uniform(0.35, 1.1)
-        height = width * kit.uniform(0.6, 1.3)
-        place = room.hang(WALLS[int(kit.random.integers(3))], width)
-        if place is not None:
-            frame = ((0.1, 0.09, 0.08), (0.5, 0.35, 0.18), (0.9, 0.89, 0.86))[int(kit.random.integers(3))]
-            art = kit.paint("art", (0.5, 0.5, 0.5), frame, values=(0.03, float(kit.maybe(0.5))))
-            place[0].box((0, kit.uniform(1.5, 1.75), -0.016), (width, min(height, 0.95), 0.03), kit.paint("plain", frame), PICTURE, faces={"front": art}, casts=False)
 
 
 def _bedroom(room: Room) -> None:
@@ -184,7 +26,7 @@ def _bedroom(room: Room) -> None:
         if place := room.against(0.48, 0.4):
             make.cabinet(kit, place[0], 0.46, kit.uniform(0.45, 0.6), 0.4, 1, 2, 1)
             if kit.maybe(0.6):
-                make.floor_lamp(kit, place[0].at(0, 0.6, 0.05), 0.4)
+                clutter.floor_lamp(kit, place[0].at(0, 0.6, 0.05), 0.4)
     if place := room.against(1.3, 0.62):
         make.cabinet(kit, place[0], 1.25, kit.uniform(1.7, 2.15), 0.6, 2, 1, 0)
     if place := room.against(1.1, 0.48):
@@ -245,7 +87,15 @@ def _dining(room: Room) -> None:
     if kit.maybe(0.7):
         height = kit.uniform(1.6, 1.9)
         at.cylinder((0, height, 0), (0, room.height, 0), 0.008, kit.dark, OBJECTS, casts=False)
-        at.cylinder((0, height - 0.12, 0), (0, height + 0.1, 0), 0.22, kit.paint("plain", kit.colour(0.6, 0.95), glow=0.9), OBJECTS, taper=0.4, casts=False)
+        at.cylinder(
+            (0, height - 0.12, 0),
+            (0, height + 0.1, 0),
+            0.22,
+            kit.paint("plain", kit.colour(0.6, 0.95), glow=0.9),
+            OBJECTS,
+            taper=0.4,
+            casts=False,
+        )
 
 
 def _study(room: Room) -> None:
@@ -259,8 +109,13 @@ def _study(room: Room) -> None:
             at.box((0, 1.0, depth / 2 - 0.15), (0.55, 0.34, 0.04), kit.dark, OBJECTS, faces={"front": screen})
             at.box((0, 0.79, depth / 2 - 0.15), (0.06, 0.1, 0.04), kit.dark, OBJECTS)
         if kit.maybe(0.5):
-            make.floor_lamp(kit, at.at(width / 2 - 0.15, 0.74, 0.1), 0.42)
-        make.chair(kit, at.at(kit.uniform(-0.2, 0.2), 0, -depth / 2 - kit.uniform(0.05, 0.3), np.pi + kit.uniform(-0.6, 0.6)), kit.wood, kit.cloth())
+            clutter.floor_lamp(kit, at.at(width / 2 - 0.15, 0.74, 0.1), 0.42)
+        make.chair(
+            kit,
+            at.at(kit.uniform(-0.2, 0.2), 0, -depth / 2 - kit.uniform(0.05, 0.3), np.pi + kit.uniform(-0.6, 0.6)),
+            kit.wood,
+            kit.cloth(),
+        )
 
 
 def _kitchen(room: Room) -> None:
@@ -271,7 +126,7 @@ def _kitchen(room: Room) -> None:
         make.cabinet(kit, place[0], width, 0.88, 0.6, columns, 2, 5)
         if kit.maybe(0.75):
             coat = kit.paint("panels", kit.colour(0.5, 0.92, 0.6), (0.3, 0.3, 0.3), values=(float(columns), 1.0, 0.05))
-            place[0].box((0, 1.75, 0.15), (width, 0.6, 0.34), kit.white, make.FURNITURE, faces={"front": coat})
+            place[0].box((0, 1.75, 0.15), (width, 0.6, 0.34), kit.white, FURNITURE, faces={"front": coat})
             room.hung.append((place[1], place[2], width))
     if place := room.against(0.65, 0.65):
         make.cabinet(kit, place[0], 0.62, kit.uniform(1.5, 1.85), 0.62, 1, 2, 0)
@@ -283,9 +138,13 @@ def _armchair(room: Room) -> None:
 
 
 _PLANS = {
-    "bedroom": (_bedroom, _screen, _bookcase), "living": (_living, _dining), "dining": (_dining, _bookcase, _armchair, _screen),
-    "study": (_study, _bookcase, _bookcase, _study, _armchair), "kitchen": (_screen, _kitchen), "studio": (_bedroom, _living),
-}  # fmt: skip
+    "bedroom": (_bedroom, _screen, _bookcase),
+    "living": (_living, _dining),
+    "dining": (_dining, _bookcase, _armchair, _screen),
+    "study": (_study, _bookcase, _bookcase, _study, _armchair),
+    "kitchen": (_screen, _kitchen),
+    "studio": (_bedroom, _living),
+}
 """What a kind of room is furnished with, in this order, as far as there is space."""
 
 
@@ -295,28 +154,28 @@ def build(style: IndoorStyle, random: np.random.Generator, size: tuple[int, int]
     kit = Kit(builder, random, float(random.uniform(*style.saturation)), style.white)
     room = Room(kit, kit.uniform(3.2, 6.0), kit.uniform(3.6, 7.0), kit.uniform(2.4, 3.0), [], [])
     camera = _camera(room, style, size)
-    _shell(room, style)
-    windows = _openings(room, style)
+    shell(room, style)
+    windows = openings(room)
     for furnish in _PLANS[tuple(_PLANS)[int(random.integers(len(_PLANS)))]]:
         furnish(room)
     for _ in range(int(kit.uniform(*style.clutter))):
         if at := room.amid(0.4, 0.4, kit.uniform(0, 6.3), 4):
             piece = kit.random.random()
             if piece < 0.25:
-                make.plant(kit, at)
+                clutter.plant(kit, at)
             elif piece < 0.4:
-                make.floor_lamp(kit, at, kit.uniform(1.3, 1.7))
+                clutter.floor_lamp(kit, at, kit.uniform(1.3, 1.7))
             elif piece < 0.55:
                 make.chair(kit, at, kit.wood, kit.cloth())
             else:
-                make.bag(kit, at)
-    _pictures(room)
+                clutter.bag(kit, at)
+    pictures(room)
     if kit.maybe(0.55):
         rug = kit.paint("rug", kit.colour(0.25, 0.8), kit.colour(0.3, 0.9), values=(kit.uniform(0.05, 0.15), kit.uniform(0.15, 0.5)))
         width, length = kit.uniform(1.2, 2.6), kit.uniform(1.2, 2.4)
         at = builder.at(kit.uniform(0.35, 0.65) * room.width, 0, kit.uniform(0.4, 0.75) * room.length, kit.uniform(-0.3, 0.3))
         at.box((0, 0.004, 0), (width, 0.008, length), rug, FLOOR, casts=False)
-    lamps = _lamps(room, style)
+    lamps = _lamps(room)
     scene = builder.build()
     return scene, camera, _light(room, style, scene, windows, lamps, min(max(size[1], 192), 448))
 
@@ -338,7 +197,7 @@ def _camera(room: Room, style: IndoorStyle, size: tuple[int, int]) -> Camera:
     return Camera(size[0], size[1], focal, focal, *centre, position, np.stack([axes[:, 0], -axes[:, 1], axes[:, 2]]))
 
 
-def _lamps(room: Room, style: IndoorStyle) -> list[tuple[float, float, float]]:
+def _lamps(room: Room) -> list[tuple[float, float, float]]:
     """Ceiling lamps; returns where their light comes from."""
     kit = room.kit
     places = []
@@ -353,7 +212,14 @@ def _lamps(room: Room, style: IndoorStyle) -> list[tuple[float, float, float]]:
     return places
 
 
-def _light(room: Room, style: IndoorStyle, scene: Scene, windows: list[tuple[str, float, float, float, float]], lamps: list[tuple[float, float, float]], detail: int) -> RoomLight:
+def _light(
+    room: Room,
+    style: IndoorStyle,
+    scene: Scene,
+    windows: list[tuple[str, float, float, float, float]],
+    lamps: list[tuple[float, float, float]],
+    detail: int,
+) -> RoomLight:
     kit = room.kit
     warmth = kit.uniform(*style.lamp_warmth)
     tint = np.array([1.0, 1.0 - 0.18 * warmth, 1.0 - 0.5 * warmth], np.float32)
@@ -380,7 +246,14 @@ def _light(room: Room, style: IndoorStyle, scene: Scene, windows: list[tuple[str
             sun = np.array([-inward[0] + abs(inward[1]) * side, slope, -inward[1] + abs(inward[0]) * side])
             sun /= np.linalg.norm(sun)
             axis = 0 if wall in ("left", "right") else 2
-            beam = Sunbeam(sun, np.array([2.6, 2.3, 1.8], np.float32), axis, (x, z)[axis // 2], (along - width / 2, sill), (along + width / 2, sill + height))
+            beam = Sunbeam(
+                sun,
+                np.array([2.6, 2.3, 1.8], np.float32),
+                axis,
+                (x, z)[axis // 2],
+                (along - width / 2, sill),
+                (along + width / 2, sill + height),
+            )
             beam.throw(scene, np.array([room.width / 2, 0.5, room.length / 2]), float(np.hypot(room.width, room.length)) + 1.0, detail)
             beams.append(beam)
     ambient = (0.5 * tint + 0.5 * day) * np.float32(kit.uniform(*style.ambient))

@@ -14,18 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data.world.materials import Material, Palette, palette
+from diorama.data.world.solids import CORNERS, FACES, planes, quadrics, turn, wrap
 
 F64 = NDArray[np.float64]
 Vector = tuple[float, float, float]
-
-FACES = ("left", "right", "bottom", "top", "front", "back")
-"""Faces of a box in local axes -x, +x, -y, +y, -z, +z: the front is what a viewer who looks along +z sees."""
-
-_NORMALS = np.array([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]], np.float64)
-# Texture axes (u to the right, v up) of each face for a viewer outside.
-_U = np.array([[0, 0, -1], [0, 0, 1], [1, 0, 0], [1, 0, 0], [1, 0, 0], [-1, 0, 0]], np.float64)
-_V = np.array([[0, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1], [0, 1, 0], [0, 1, 0]], np.float64)
-_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
 
 NO_CUT = 0
 CUT_LEAF = 1
@@ -105,16 +97,6 @@ class _Part:
     cut_value: float = 0.0
 
 
-def turn(yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0) -> F64:
-    """`(3, 3)` rotation whose columns are the turned local axes: `yaw` about y (z towards x), then `pitch`, `roll` [rad]."""
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    rotation: F64 = about_y @ about_x @ about_z
-    return rotation
-
-
 _IDENTITY = np.eye(3)
 
 
@@ -137,9 +119,22 @@ class Builder:
         self.materials.append(material)
         return len(self.materials) - 1
 
-    def box(self, centre: Vector, size: Vector, material: int, label: int, *, rotation: F64 | None = None, taper: tuple[float, float] = (1.0, 1.0),
-            shift: tuple[float, float] = (0.0, 0.0), faces: dict[str, int] | None = None, labels: dict[str, int] | None = None,
-            casts: bool = True, cut: int = NO_CUT, cut_value: float = 0.0) -> None:
+    def box(
+        self,
+        centre: Vector,
+        size: Vector,
+        material: int,
+        label: int,
+        *,
+        rotation: F64 | None = None,
+        taper: tuple[float, float] = (1.0, 1.0),
+        shift: tuple[float, float] = (0.0, 0.0),
+        faces: dict[str, int] | None = None,
+        labels: dict[str, int] | None = None,
+        casts: bool = True,
+        cut: int = NO_CUT,
+        cut_value: float = 0.0,
+    ) -> None:
         """Adds a box of full `size` about `centre`; its top is scaled by `taper` and moved by `shift` along local x and z.
 
         `faces` and `labels` override material and label per name of `FACES`.
@@ -149,13 +144,49 @@ class Builder:
         half = (size[0] / 2, size[1] / 2, size[2] / 2)
         self._add(_Part("box", centre, half, rotation, taper, shift, label, coats, ids, casts, cut, cut_value))
 
-    def ellipsoid(self, centre: Vector, radii: Vector, material: int, label: int, *, rotation: F64 | None = None, casts: bool = True,
-                  cut: int = NO_CUT, cut_value: float = 0.0) -> None:
+    def ellipsoid(
+        self,
+        centre: Vector,
+        radii: Vector,
+        material: int,
+        label: int,
+        *,
+        rotation: F64 | None = None,
+        casts: bool = True,
+        cut: int = NO_CUT,
+        cut_value: float = 0.0,
+    ) -> None:
         """Adds an ellipsoid with the given half axes."""
-        self._add(_Part("ellipsoid", centre, radii, rotation, label=label, materials=(material,), labels=(label,), casts=casts, cut=cut, cut_value=cut_value))
+        self._add(
+            _Part(
+                "ellipsoid",
+                centre,
+                radii,
+                rotation,
+                label=label,
+                materials=(material,),
+                labels=(label,),
+                casts=casts,
+                cut=cut,
+                cut_value=cut_value,
+            )
+        )
 
-    def cylinder(self, base: Vector, top: Vector, radius: float, material: int, label: int, *, taper: float = 1.0, depth: float | None = None,
-                 cap: int | None = None, casts: bool = True, cut: int = NO_CUT, cut_value: float = 0.0) -> None:
+    def cylinder(
+        self,
+        base: Vector,
+        top: Vector,
+        radius: float,
+        material: int,
+        label: int,
+        *,
+        taper: float = 1.0,
+        depth: float | None = None,
+        cap: int | None = None,
+        casts: bool = True,
+        cut: int = NO_CUT,
+        cut_value: float = 0.0,
+    ) -> None:
         """Adds a capped cylinder from `base` to `top`; the top's radius is `taper * radius`; `depth` is the other half axis [m]."""
         low, high = np.array(base, np.float64), np.array(top, np.float64)
         axis = high - low
@@ -166,22 +197,51 @@ class Builder:
         else:
             side = np.array([axis[1], -axis[0], 0.0]) if abs(axis[2]) < 0.9 else np.array([0.0, axis[2], -axis[1]])
             side /= np.sqrt(side @ side)
-            ahead = np.array([side[1] * axis[2] - side[2] * axis[1], side[2] * axis[0] - side[0] * axis[2], side[0] * axis[1] - side[1] * axis[0]])
+            ahead = np.array(
+                [side[1] * axis[2] - side[2] * axis[1], side[2] * axis[0] - side[0] * axis[2], side[0] * axis[1] - side[1] * axis[0]]
+            )
             rotation = np.column_stack([side, axis, ahead])
         middle = (low + high) / 2
         coats = (cap if cap is not None else material,) * 2 + (material,)
         half = (radius, length / 2, depth if depth is not None else radius)
-        self._add(_Part("cylinder", (middle[0], middle[1], middle[2]), half, rotation, (taper, taper), label=label, materials=coats,
-                        labels=(label,) * 3, casts=casts, cut=cut, cut_value=cut_value))
+        self._add(
+            _Part(
+                "cylinder",
+                (middle[0], middle[1], middle[2]),
+                half,
+                rotation,
+                (taper, taper),
+                label=label,
+                materials=coats,
+                labels=(label,) * 3,
+                casts=casts,
+                cut=cut,
+                cut_value=cut_value,
+            )
+        )
 
     def ground(self, height: float, material: int, label: int) -> None:
         """Adds the half-space below `height` [m]; it throws no shadow."""
-        self._add(_Part("ground", (0.0, height - 1.0, 0.0), (1.0, 1.0, 1.0), None, label=label, materials=(material,), labels=(label,), casts=False))
+        self._add(
+            _Part(
+                "ground", (0.0, height - 1.0, 0.0), (1.0, 1.0, 1.0), None, label=label, materials=(material,), labels=(label,), casts=False
+            )
+        )
 
     def room(self, centre: Vector, size: Vector, faces: dict[str, int], labels: dict[str, int]) -> None:
         """Adds the inside of a box: six faces seen from within, each named by where it lies as seen by the viewer within."""
         half = (size[0] / 2, size[1] / 2, size[2] / 2)
-        self._add(_Part("room", centre, half, None, materials=tuple(faces[name] for name in FACES), labels=tuple(labels[name] for name in FACES), casts=False))
+        self._add(
+            _Part(
+                "room",
+                centre,
+                half,
+                None,
+                materials=tuple(faces[name] for name in FACES),
+                labels=tuple(labels[name] for name in FACES),
+                casts=False,
+            )
+        )
 
     def _add(self, part: _Part) -> None:
         rotation = self.rotation if part.rotation is None else self.rotation @ part.rotation
@@ -198,79 +258,37 @@ class Builder:
         taper = np.array([part.taper for part in parts])
         shift = np.array([part.shift for part in parts])
         kind = np.array([part.kind for part in parts])
-        planes, frame = _planes(centre, half, rotation, taper, shift)
+        walls, frame = planes(centre, half, rotation, taper, shift)
         keep = np.zeros((len(parts), 6), bool)
         keep[(kind == "box") | (kind == "room")] = True
         keep[kind == "cylinder", 2:4] = True
         keep[kind == "ground", 3] = True
         curved = (kind == "ellipsoid") | (kind == "cylinder")
-        quadrics = _quadrics(centre[curved], half[curved], rotation[curved], taper[curved, 0], kind[curved] == "cylinder")
+        curves = quadrics(centre[curved], half[curved], rotation[curved], taper[curved, 0], kind[curved] == "cylinder")
         counts = keep.sum(1)
         last = np.cumsum(counts)
         number = np.full(len(parts), -1)
         number[curved] = np.arange(curved.sum())
         spread = np.maximum(1.0, taper)
         reach = np.stack([half[:, 0] * spread[:, 0] + np.abs(shift[:, 0]), half[:, 1], half[:, 2] * spread[:, 1] + np.abs(shift[:, 1])], 1)
-        corners = centre[:, None] + np.einsum("nij,nkj->nki", rotation, _CORNERS * reach[:, None])
+        corners = centre[:, None] + np.einsum("nij,nkj->nki", rotation, CORNERS * reach[:, None])
         corners[(kind == "ground") | (kind == "room")] = np.nan
         flat = [part.labels[:-1] if part.kind == "cylinder" else part.labels for part in parts if part.kind != "ellipsoid"]
         coats = [part.materials[:-1] if part.kind == "cylinder" else part.materials for part in parts if part.kind != "ellipsoid"]
         round_ = [part for part, is_curved in zip(parts, curved, strict=True) if is_curved]
         return Scene(
-            planes=planes[keep], quadrics=quadrics, first=last - counts, last=last, quadric=number, corners=corners, inside=kind == "room",
-            casts=np.array([part.casts for part in parts]), cut=np.array([part.cut for part in parts]), cut_value=np.array([part.cut_value for part in parts]),
+            planes=walls[keep],
+            quadrics=curves,
+            first=last - counts,
+            last=last,
+            quadric=number,
+            corners=corners,
+            inside=kind == "room",
+            casts=np.array([part.casts for part in parts]),
+            cut=np.array([part.cut for part in parts]),
+            cut_value=np.array([part.cut_value for part in parts]),
             label=np.array([i for group in flat for i in group] + [part.labels[-1] for part in round_], np.uint8),
             material=np.array([i for group in coats for i in group] + [part.materials[-1] for part in round_], np.int64),
-            frame=np.concatenate([frame[keep], _wrap(centre[curved], half[curved])]).T.astype(np.float32).copy(),
+            frame=np.concatenate([frame[keep], wrap(centre[curved], half[curved])]).T.astype(np.float32).copy(),
             materials=self.materials,
         )
-
-
-def _planes(centre: F64, half: F64, rotation: F64, taper: F64, shift: F64) -> tuple[F64, F64]:
-    """`(N, 6, 4)` planes and `(N, 6, 10)` texture frames of tapered boxes."""
-    count = len(centre)
-    normal = np.tile(_NORMALS, (count, 1, 1))
-    for axis, column in ((0, 0), (2, 1)):
-        low, high = half[:, axis], half[:, axis] * taper[:, column]
-        for face, sign in ((axis * 2, -1.0), (axis * 2 + 1, 1.0)):
-            lean = sign * (high - low) + shift[:, column]
-            normal[:, face, axis] = sign * 2 * half[:, 1]
-            normal[:, face, 1] = -sign * lean
-    normal /= np.linalg.norm(normal, axis=2, keepdims=True)
-    point = _NORMALS * half[:, None]
-    point[:, [0, 1, 4, 5], 1] = -half[:, 1, None]
-    offset = np.einsum("nfi,nfi->nf", normal, point)
-    world = np.einsum("nij,nfj->nfi", rotation, normal)
-    offset = offset + np.einsum("nfi,ni->nf", world, centre)
-    u_axis, v_axis = (np.einsum("nij,fj->nfi", rotation, axes) for axes in (_U, _V))
-    size_u, size_v = (2 * np.abs(np.einsum("ni,fi->nf", half, axes)) for axes in (_U, _V))
-    u_zero = size_u / 2 - np.einsum("nfi,ni->nf", u_axis, centre)
-    v_zero = size_v / 2 - np.einsum("nfi,ni->nf", v_axis, centre)
-    frame = np.concatenate([u_axis, u_zero[..., None], v_axis, v_zero[..., None], size_u[..., None], size_v[..., None]], 2)
-    return np.concatenate([world, offset[..., None]], 2), frame
-
-
-def _quadrics(centre: F64, half: F64, rotation: F64, taper: F64, is_cylinder: NDArray[np.bool_]) -> F64:
-    """`(Q, 4, 4)` homogeneous matrices of ellipsoids and (tapered) cylinders in the world."""
-    local = np.zeros((len(centre), 4, 4))
-    local[:, 0, 0], local[:, 1, 1], local[:, 2, 2] = 1 / half[:, 0] ** 2, 1 / half[:, 1] ** 2, 1 / half[:, 2] ** 2
-    local[:, 3, 3] = -1.0
-    mean, slope = (1 + taper) / 2, (taper - 1) / (2 * half[:, 1])
-    local[is_cylinder, 1, 1] = -(slope[is_cylinder] ** 2)
-    local[is_cylinder, 1, 3] = local[is_cylinder, 3, 1] = -(mean * slope)[is_cylinder]
-    local[is_cylinder, 3, 3] = -(mean[is_cylinder] ** 2)
-    into = np.zeros_like(local)
-    into[:, :3, :3] = rotation.transpose(0, 2, 1)
-    into[:, :3, 3] = -np.einsum("nji,nj->ni", rotation, centre)
-    into[:, 3, 3] = 1.0
-    quadrics: F64 = into.transpose(0, 2, 1) @ local @ into
-    return quadrics
-
-
-def _wrap(centre: F64, half: F64) -> F64:
-    """`(Q, 10)` texture frames of curved surfaces: projected along a slanted z, so that no side a camera sees is smeared."""
-    u_axis = np.tile(np.array([0.95, 0.0, 0.32]), (len(centre), 1))
-    v_axis = np.tile(np.array([0.12, 0.96, -0.26]), (len(centre), 1))
-    u_zero = half[:, 0] - np.einsum("ni,ni->n", u_axis, centre)
-    v_zero = half[:, 1] - np.einsum("ni,ni->n", v_axis, centre)
-    return np.concatenate([u_axis, u_zero[:, None], v_axis, v_zero[:, None], 2 * half[:, :1], 2 * half[:, 1:2]], 1)

@@ -60,7 +60,11 @@ def project(scene: Scene, grid: Grid) -> Projected:
         plane, facing = normal / _signed(reach)[:, None], reach < 0
     core = grid.rotation @ scene.quadrics[:, :3, :3] @ grid.rotation.T
     toward = (scene.quadrics[:, :3, :3] @ grid.origin + scene.quadrics[:, :3, 3]) @ grid.rotation.T
-    rest = np.einsum("i,qij,j->q", grid.origin, scene.quadrics[:, :3, :3], grid.origin) + 2 * scene.quadrics[:, :3, 3] @ grid.origin + scene.quadrics[:, 3, 3]
+    rest = (
+        np.einsum("i,qij,j->q", grid.origin, scene.quadrics[:, :3, :3], grid.origin)
+        + 2 * scene.quadrics[:, :3, 3] @ grid.origin
+        + scene.quadrics[:, 3, 3]
+    )
     if grid.parallel:
         # a t^2 + 2 b t + c with constant a, linear b and quadratic c; nearness is -t.
         a = _signed(core[:, 2, 2])
@@ -82,7 +86,9 @@ def project(scene: Scene, grid: Grid) -> Projected:
     fronts = np.bincount(owner, facing ^ scene.inside[owner], len(centre)).astype(int)
     six = np.stack([square[:, 0, 0], 2 * square[:, 0, 1], square[:, 1, 1], 2 * square[:, 0, 2], 2 * square[:, 1, 2], square[:, 2, 2]], 1)
     slope_x, slope_y, level = np.ascontiguousarray(plane[order].T.astype(np.float32))[:, :, None, None]
-    return Projected(slope_x, slope_y, level, order.tolist(), fronts.tolist(), linear.tolist(), six.tolist(), usable.tolist(), box, centre, nearest)
+    return Projected(
+        slope_x, slope_y, level, order.tolist(), fronts.tolist(), linear.tolist(), six.tolist(), usable.tolist(), box, centre, nearest
+    )
 
 
 def _recentre(scene: Scene, plane: F64, linear: F64, square: F64, centre: F64) -> None:
@@ -122,7 +128,10 @@ def _boxes(scene: Scene, grid: Grid) -> tuple[NDArray[np.int64], F64]:
             high_x[i], high_y[i] = seen.max(0)
     step_x, step_y = grid.x[1] - grid.x[0], grid.y[1] - grid.y[0]
     box = np.empty((len(points), 4), np.int64)
-    for column, low, high, zero, step, size in ((0, low_x, high_x, grid.x[0], step_x, len(grid.x)), (2, low_y, high_y, grid.y[0], step_y, len(grid.y))):
+    for column, low, high, zero, step, size in (
+        (0, low_x, high_x, grid.x[0], step_x, len(grid.x)),
+        (2, low_y, high_y, grid.y[0], step_y, len(grid.y)),
+    ):
         box[:, column] = np.clip(np.floor(np.clip((low - zero) / step, -1e6, 1e6)), 0, size - 1)
         box[:, column + 1] = np.clip(np.ceil(np.clip((high - zero) / step, -1e6, 1e6)) + 1, 1, size)
         hidden |= ~unbounded & (((high - zero) / step < 0) | ((low - zero) / step > size - 1))
@@ -140,4 +149,4 @@ def _clipped(points: F64) -> F64:
     cross = (start[:, 2] < NEAR) != (end[:, 2] < NEAR)
     part = (NEAR - start[cross, 2]) / (end[cross, 2] - start[cross, 2])
     seen = np.concatenate([points[points[:, 2] >= NEAR], start[cross] + part[:, None] * (end[cross] - start[cross])])
-    return seen[:, :2] / np.maximum(seen[:, 2:], NEAR)
+    return np.asarray(seen[:, :2] / np.maximum(seen[:, 2:], NEAR))

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from diorama.data.world.camera import Camera, camera_grid
 from diorama.data.world.caster import cast
+from diorama.data.world.coats import KINDS
 from diorama.data.world.light import Light
-from diorama.data.world.materials import KINDS, Texels
+from diorama.data.world.materials import Texels
 from diorama.data.world.primitives import Scene
 
 F32 = NDArray[np.float32]
@@ -47,7 +48,9 @@ class View:
     """Exposure that was chosen, for the other view of a pair."""
 
 
-def render(scene: Scene, camera: Camera, light: Light, sensor: Sensor, random: np.random.Generator, background: int, gain: float | None = None) -> View:
+def render(
+    scene: Scene, camera: Camera, light: Light, sensor: Sensor, random: np.random.Generator, background: int, gain: float | None = None
+) -> View:
     """The view of `camera`; `background` is the label where a ray meets nothing, `gain` None lets the camera choose its exposure."""
     hits = cast(scene, camera_grid(camera, double=True))
     near, surface = hits.nearness[1::2, 1::2], hits.surface[1::2, 1::2]
@@ -92,7 +95,9 @@ def meter(picture: F32) -> float:
     return float(np.clip((0.26 / max(level, 1e-3)) ** 0.7, 0.4, 3.0))
 
 
-def shade(scene: Scene, camera: Camera, light: Light, u: F32, v: F32, near: F32, surface: NDArray[np.uint16], kind: NDArray[np.int8]) -> F32:
+def shade(
+    scene: Scene, camera: Camera, light: Light, u: F32, v: F32, near: F32, surface: NDArray[np.uint16], kind: NDArray[np.int8]
+) -> F32:
     """`(3, n)` linear colours at pixel positions `(u, v)` whose rays meet `surface` at the inverse depth `near`.
 
     `kind` is each sample's kind of material in rising order, -1 where nothing is met.
@@ -104,7 +109,7 @@ def shade(scene: Scene, camera: Camera, light: Light, u: F32, v: F32, near: F32,
     colour = np.empty((3, len(u)), np.float32)
     sky = int(np.searchsorted(kind, 0))
     if sky:
-        colour[:, :sky] = light.backdrop(ray[:, :sky], True)
+        colour[:, :sky] = light.backdrop(ray[:, :sky])
     if sky == len(u):
         return colour
     number = surface[sky:].astype(np.int64)
@@ -125,7 +130,7 @@ def shade(scene: Scene, camera: Camera, light: Light, u: F32, v: F32, near: F32,
     if len(shiny):
         mirrored = ray[:, shiny] - 2 * np.einsum("in,in->n", ray[:, shiny], normal[:, shiny]) * normal[:, shiny]
         share = gloss[shiny] + (1 - gloss[shiny]) * np.minimum(gloss[shiny] * 4, 1) * (1 - facing[shiny]) ** 5
-        shaded[:, shiny] += (light.backdrop(mirrored, False) - shaded[:, shiny]) * share
+        shaded[:, shiny] += (light.mirrored(mirrored) - shaded[:, shiny]) * share
     left, veil = light.haze(distance)
     shaded -= veil
     shaded *= left
@@ -146,7 +151,9 @@ def _normals(scene: Scene, number: NDArray[np.int64], point: F32) -> F32:
     return normal
 
 
-def _albedo(scene: Scene, number: NDArray[np.int64], material: NDArray[np.int64], kind: NDArray[np.int8], point: F32, footprint: F32) -> F32:
+def _albedo(
+    scene: Scene, number: NDArray[np.int64], material: NDArray[np.int64], kind: NDArray[np.int8], point: F32, footprint: F32
+) -> F32:
     """`(3, n)` colours of the materials at `(3, n)` points, which are sorted by `kind`."""
     frame, coats = scene.frame, scene.coats
     u = frame[3].take(number)
@@ -160,8 +167,17 @@ def _albedo(scene: Scene, number: NDArray[np.int64], material: NDArray[np.int64]
         if start < end:
             some = slice(start, end)
             coat = material[some]
-            texels = Texels(u[some], v[some], footprint[some], frame[8].take(number[some]), frame[9].take(number[some]), coats.colour.take(coat, axis=1),
-                            coats.accent.take(coat, axis=1), coats.values.take(coat, axis=1), coats.seed.take(coat))  # fmt: skip
+            texels = Texels(
+                u[some],
+                v[some],
+                footprint[some],
+                frame[8].take(number[some]),
+                frame[9].take(number[some]),
+                coats.colour.take(coat, axis=1),
+                coats.accent.take(coat, axis=1),
+                coats.values.take(coat, axis=1),
+                coats.seed.take(coat),
+            )
             albedo[:, some] = KINDS[name](texels)
     return albedo
 
@@ -186,4 +202,4 @@ def develop(picture: F32, sensor: Sensor, random: np.random.Generator) -> NDArra
     shown = tone.astype(np.float32).take(levels)
     if sensor.noise > 0:
         shown += random.standard_normal(shown.shape, np.float32) * np.float32(sensor.noise)
-    return np.clip(shown + np.float32(0.5), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(shown + np.float32(0.5), 0, 255).astype(np.uint8))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
+Values = NDArray[np.floating[Any]] | np.floating[Any] | float
+"""What shading formulas mix freely; at run time all arrays are float32."""
 
 TILE = 512
 """Side of a noise tile [texels]."""
@@ -27,7 +30,7 @@ def tile(channel: int, octaves: int = 6) -> F32:
         grown = cv2.resize(lattice, None, fx=TILE / cells, fy=TILE / cells, interpolation=cv2.INTER_CUBIC)
         edge = 2 * TILE // cells
         total += grown[edge : edge + TILE, edge : edge + TILE] * 0.62**octave
-    return ((total - total.mean()) / total.std()).astype(np.float32)
+    return np.asarray(((total - total.mean()) / total.std()).astype(np.float32))
 
 
 @cache
@@ -35,7 +38,7 @@ def _white() -> F32:
     return np.random.default_rng(104729).random((256, 256), np.float32)
 
 
-def noise(u: F32, v: F32, period: float, channel: int = 0) -> F32:
+def noise(u: NDArray[np.floating[Any]], v: NDArray[np.floating[Any]], period: float, channel: int = 0) -> F32:
     """Smooth noise of mean 0 and standard deviation 1 at `(n,)` positions; the pattern repeats after `period` (same unit as u, v)."""
     rows = max(-(-len(u) // _ROW), 1)
     at = np.zeros((2, rows * _ROW), np.float32)
@@ -48,16 +51,16 @@ def noise(u: F32, v: F32, period: float, channel: int = 0) -> F32:
     return np.asarray(sampled, np.float32).ravel()[: len(u)]
 
 
-def chance(i: F32, j: F32, seed: F32 | float = 0.0) -> F32:
+def chance(i: NDArray[np.floating[Any]], j: NDArray[np.floating[Any]], seed: Values = 0.0) -> F32:
     """Independent uniform numbers in 0..1 for integer cells `(i, j)` (given as floats) and a `seed` of 0..255."""
     column = (i + seed * 61.0).astype(np.int32) & 255
     row = (j + i * 7.0 + seed * 17.0).astype(np.int32) & 255
     return _white().ravel().take(row * 256 + column)
 
 
-def coverage(distance: F32, footprint: F32) -> F32:
+def coverage(distance: Values, footprint: Values) -> F32:
     """How much of a pixel of width `footprint` lies inside an edge that is `distance` away (positive inside): 0..1."""
-    return np.clip(distance / footprint + 0.5, 0.0, 1.0)
+    return np.asarray(np.clip(distance / footprint + 0.5, 0.0, 1.0))
 
 
 def sample(image: F32, x: F32, y: F32) -> F32:
