@@ -97,7 +97,7 @@ def test_equal_names_win_over_order() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model.", "net.", "backbone.", "encoder."])
+@pytest.mark.parametrize("prefix", ["network.backbone.features.", "module.", "model.", "net.", "backbone.", "encoder."])
 def test_a_common_prefix_is_looked_through(prefix: str) -> None:
     state = {
         prefix + key: value for key, value in tensors(stem__bias=(2,), block__weight=(2, 3), head__bias=(4,), stem__weight=(2, 3)).items()
