@@ -81,8 +81,8 @@ def _largest_resized(planes: NDArray[np.float32], size: tuple[int, int]) -> tupl
 def confusion(truth: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
     """`(K, K + 1)` counts [truth, prediction]; the last column holds predictions of no class; ignored truth is not counted.
 
-    Both label images are uint8 of equal size; 255 is "ignore". All 256 x 256 pairs are counted, so nothing is masked or multiplied:
-    ignore and stray values fall into bins of their own.
+    Both label images are uint8 of equal size; 255 is "ignore". One histogram of the pairs, nothing masked or multiplied: ignored and
+    stray truth falls into rows of its own.
 
     Raises:
         ShapeError: the two differ in size or are not uint8.
@@ -92,27 +92,27 @@ def confusion(truth: Labels, predicted: Labels, classes: int) -> NDArray[np.int6
         raise ShapeError(
             f"truth {truth.dtype}{truth.shape} and prediction {predicted.dtype}{predicted.shape}: pass two uint8 label images of one size."
         )
-    counts = _pair_counts(truth, predicted)
+    if predicted.size and int(predicted.max()) > classes:
+        predicted = np.minimum(predicted, np.uint8(classes))
+    counts = _pair_counts(truth, predicted, classes + 1)
     stray = np.flatnonzero(counts[classes:IGNORE].any(axis=1)) + classes
     if stray.size:
         raise DataError(f"the truth has train id {stray[0]}, the label set ends at {classes - 1}. Check the label set of the data.")
-    whole = np.empty((classes, classes + 1), np.int64)
-    whole[:, :classes] = counts[:classes, :classes]
-    whole[:, classes] = counts[:classes, classes:].sum(axis=1)
-    return whole
+    return counts[:classes]
 
 
-def _pair_counts(truth: Labels, predicted: Labels) -> NDArray[np.int64]:
-    """`(256, 256)` how often each pair of bytes occurs.
+def _pair_counts(truth: Labels, predicted: Labels, columns: int) -> NDArray[np.int64]:
+    """`(256, columns)` how often each pair of values occurs; all of `predicted` is below `columns`.
 
-    OpenCV's histogram reads the bytes as they are, at half the cost of np.bincount, which needs them joined and widened to int64. It
-    answers in float32, exact up to 2^24: hence the pieces.
+    OpenCV reads the bytes as they are, at half the cost of np.bincount, which needs them joined and widened to int64. It answers in
+    float32, exact up to 2^24: hence the pieces. A table of 256 x 256 would be mapped by the system anew each time, which costs more
+    than the counting.
     """
-    counts = np.zeros((256, 256), np.int64)
+    counts = np.zeros((256, columns), np.int64)
     first, second = truth.reshape(-1, 1), predicted.reshape(-1, 1)
     for start in range(0, truth.size, _EXACT):
-        piece = [first[start : start + _EXACT], second[start : start + _EXACT]]
-        counts += cv2.calcHist(piece, [0, 1], None, [256, 256], [0, 256, 0, 256]).astype(np.int64)
+        pieces = [first[start : start + _EXACT], second[start : start + _EXACT]]
+        counts += cv2.calcHist(pieces, [0, 1], None, [256, columns], [0, 256, 0, columns]).astype(np.int64)
     return counts
 
 
