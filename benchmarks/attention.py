@@ -1,17 +1,19 @@
 """Supervised attention in tiles against the plain form: time and extra peak memory of forward + backward on one thread.
 
-    python benchmarks/attention.py [--sizes 4800 8192] [--pairs 3] [--channels 64]
+    python benchmarks/attention.py [--sizes 4800 8192] [--pairs 3] [--ignored 0 0.17] [--channels 64]
 
 Two rows per size: the attention loss alone (CI-Net, Eqs. 1, 3, 4), and with the product with V (Eq. 2, divided by row sums).
+Each once with all positions labelled and once with a sixth of them unlabelled, as in NYUv2: the plain form then masks pairs.
 Every measurement runs in its own process, the two forms in turns; a process reports its best time, the figures are medians over
-the processes. Extra memory is the peak resident size
-during the first forward + backward minus the resident size just before it, inputs included there. The last thing printed is
-one JSON object with all figures. Time is given by the wall and by the processor: other work on the machine moves the first.
+the processes. Time is given by the wall and by the processor: other work on the machine moves the first. Extra memory is the
+peak resident size during the first forward + backward minus the resident size just before it, inputs included there. The last
+thing printed is one JSON object with all figures.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -49,7 +51,7 @@ def _peak() -> int:
     return _resident("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
-def measure(form: str, count: int, channels: int, values: bool, repeats: int) -> dict[str, Any]:
+def measure(form: str, count: int, channels: int, values: bool, ignored: float, repeats: int) -> dict[str, Any]:
     """One process's figures: seconds per forward + backward (best of `repeats` after one more), bytes, loss and gradients."""
     import torch
     from torch.nn import functional
@@ -63,11 +65,18 @@ def measure(form: str, count: int, channels: int, values: bool, repeats: int) ->
         q, k = (torch.randn(1, positions, channels, generator=draw).mul_(channels**-0.25).requires_grad_() for _ in range(2))
         v = torch.randn(1, positions, channels, generator=draw).requires_grad_()
         slope = torch.randn(1, positions, channels, generator=draw)
-        return [q, k, v], slope, torch.randint(0, CLASSES, (1, positions), generator=draw)
+        labels = torch.randint(0, CLASSES, (1, positions), generator=draw)
+        return [q, k, v], slope, labels.where(torch.rand(1, positions, generator=draw) >= ignored, 255)
 
     def plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         scores = q @ k.transpose(1, 2)
-        loss = functional.binary_cross_entropy_with_logits(scores, attention.ideal_attention(labels, CLASSES))
+        same = attention.ideal_attention(labels, CLASSES)
+        if ignored:
+            pairs = (labels != 255)[:, :, None] & (labels != 255)[:, None, :]
+            cost = functional.binary_cross_entropy_with_logits(scores, same, reduction="none")
+            loss = torch.where(pairs, cost, 0.0).sum() / pairs.sum()
+        else:
+            loss = functional.binary_cross_entropy_with_logits(scores, same)
         return attention.apply_attention(torch.sigmoid(scores), v, "row") if values else v[:, :0], loss
 
     def tiled(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,7 +89,7 @@ def measure(form: str, count: int, channels: int, values: bool, repeats: int) ->
             tensor.grad = None
         attended, loss = (plain if form == "plain" else tiled)(*tensors, labels)
         total = loss + (attended * slope).mean() if values else loss
-        total.backward()
+        torch.autograd.backward(total)
         return float(total.detach())
 
     run(*inputs(256))
@@ -100,22 +109,22 @@ def measure(form: str, count: int, channels: int, values: bool, repeats: int) ->
     return {**times, "extra_bytes": extra, "value": value, "gradient_norms": norms}
 
 
-def _apart(form: str, count: int, channels: int, values: bool, repeats: int) -> dict[str, Any]:
+def _apart(form: str, *settings: float) -> dict[str, Any]:
     """`measure` in a process of its own."""
-    arguments = json.dumps([form, count, channels, values, repeats])
+    arguments = json.dumps([form, *settings])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, __file__, "--measure", arguments], capture_output=True, text=True, env=environment, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def compare(count: int, channels: int, values: bool, pairs: int, repeats: int) -> dict[str, Any]:
+def compare(count: int, channels: int, values: bool, ignored: float, pairs: int, repeats: int) -> dict[str, Any]:
     """Medians over `pairs` paired measurements of the plain form and the tiles."""
     runs: dict[str, list[dict[str, Any]]] = {"plain": [], "tiled": []}
     for pair in range(pairs):
         for form in ("plain", "tiled") if pair % 2 == 0 else ("tiled", "plain"):
-            runs[form].append(_apart(form, count, channels, values, repeats))
-    row: dict[str, Any] = {"positions": count, "channels": channels, "with_values": values}
+            runs[form].append(_apart(form, count, channels, values, ignored, repeats))
+    row: dict[str, Any] = {"positions": count, "channels": channels, "with_values": values, "ignored": ignored}
     for form, results in runs.items():
         for clock in ("seconds", "cpu_seconds"):
             row[f"{form}_{clock}"] = statistics.median(result[clock] for result in results)
@@ -138,6 +147,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print a table and then the JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[4800, 8192], help="numbers of positions N")
+    parser.add_argument("--ignored", type=float, nargs="+", default=[0.0, 0.17], help="shares of positions without a label")
     parser.add_argument("--channels", type=int, default=64, help="channels d of queries, keys and values")
     parser.add_argument("--pairs", type=int, default=3, help="paired measurements per row")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs per process")
@@ -147,18 +157,17 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(measure(*json.loads(options.measure))))
         return 0
     rows = []
-    for count in options.sizes:
-        for values in (False, True):
-            row = compare(count, options.channels, values, options.pairs, options.repeats)
-            rows.append(row)
-            print(
-                f"N {count:6d}  {'loss + values' if values else 'loss         '}  "
-                f"plain {row['plain_seconds']:.3f} s {row['plain_extra_mib']:7.1f} MiB   "
-                f"tiles {row['tiled_seconds']:.3f} s {row['tiled_extra_mib']:6.1f} MiB   "
-                f"{row['times_faster']:.2f}x faster ({row['times_faster_cpu']:.2f}x in CPU time), "
-                f"{row['times_less_memory']:.1f}x less memory",
-                flush=True,
-            )
+    for count, ignored, values in itertools.product(options.sizes, options.ignored, (False, True)):
+        row = compare(count, options.channels, values, ignored, options.pairs, options.repeats)
+        rows.append(row)
+        print(
+            f"N {count:6d}  ignored {ignored:4.2f}  {'loss + values' if values else 'loss         '}  "
+            f"plain {row['plain_seconds']:.3f} s {row['plain_extra_mib']:7.1f} MiB   "
+            f"tiles {row['tiled_seconds']:.3f} s {row['tiled_extra_mib']:6.1f} MiB   "
+            f"{row['times_faster']:.2f}x faster ({row['times_faster_cpu']:.2f}x in CPU time), "
+            f"{row['times_less_memory']:.1f}x less memory",
+            flush=True,
+        )
     import torch
 
     versions = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine(), "threads": 1}
