@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ OUTPUTS = ("semantic_logits", "depth", "reconstruction", "uncertainty")
 """Fields of `Prediction` that are exported; attention is (N, N) and for study only."""
 
 _OPSET = 18
+_DEFERRED = "prefer_deferred_runtime_asserts_over_guards"
 _SMALLEST_HALF = 256
 
 
@@ -50,13 +52,19 @@ def to_onnx(method: Method) -> ModelProto:
 
     dim = torch.export.Dim
     shapes = {"image": {0: dim("batch", min=1, max=1024), 2: dim("height", min=32, max=16384), 3: dim("width", min=32, max=16384)}}
+    network, example = Exported().eval(), (torch.rand(2, 3, *TRACED),)
     try:
         with torch.no_grad(), warnings.catch_warnings(), static_same_padding(method):
             # The exporter warns about its own internals; what matters to a user is measured afterwards.
             warnings.simplefilter("ignore")
+            traced: Any = network
+            if _DEFERRED in inspect.signature(torch.export.export).parameters:
+                # Sizes padded to a multiple of 32 give guards torch cannot prove. Left to itself the ONNX exporter finds that out by
+                # tracing, failing and tracing again by slower ways.
+                traced = torch.export.export(network, example, dynamic_shapes=shapes, **{_DEFERRED: True})
             program = torch.onnx.export(
-                Exported().eval(),
-                (torch.rand(2, 3, *TRACED),),
+                traced,
+                example,
                 input_names=["image"],
                 output_names=names,
                 dynamic_shapes=shapes,
@@ -66,7 +74,7 @@ def to_onnx(method: Method) -> ModelProto:
             )
     except ImportError as error:
         raise ModelError(f"export needs the package {error.name}. Install `diorama[export]`.") from error
-    except torch.onnx.errors.OnnxExporterError as error:
+    except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"torch cannot export {type(method).__name__}: {first}. Report it with the model's config.json.") from error
     return cast("ModelProto", cast("Any", program).model_proto)

@@ -164,7 +164,7 @@ def load(
         ModelError: no such model, a file that is none, a newer format, or torch is needed and missing.
     """
     path = find_model(source)
-    name = str(source) if path.parent.parent == WEIGHTS else _name_of(path)
+    name = path.name if path.is_dir() else path.parent.name if path.stem == "model" else path.stem
     if path.is_dir():
         preferred = {"onnx": "model.onnx", "torch": "model.safetensors"}.get(backend)
         path = path / preferred if preferred and (path / preferred).is_file() else model_in(path)
@@ -228,10 +228,6 @@ def resized_argmax(logits: NDArray[np.float32], height: int, width: int) -> NDAr
         found[higher] = index
         np.maximum(best, value, out=best)
     return found
-
-
-def _name_of(path: Path) -> str:
-    return path.parent.name or path.stem if path.stem == "model" else path.stem
 
 
 def _network_input(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
