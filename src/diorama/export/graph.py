@@ -61,7 +61,8 @@ def to_onnx(method: Method) -> ModelProto:
             if _DEFERRED in inspect.signature(torch.export.export).parameters:
                 # Sizes padded to a multiple of 32 give guards torch cannot prove. Left to itself the ONNX exporter finds that out by
                 # tracing, failing and tracing again by slower ways.
-                traced = torch.export.export(network, example, dynamic_shapes=shapes, **{_DEFERRED: True})
+                deferred: dict[str, Any] = {_DEFERRED: True}
+                traced = torch.export.export(network, example, dynamic_shapes=shapes, **deferred)
             program = torch.onnx.export(
                 traced,
                 example,
