@@ -52,8 +52,11 @@ def train(words: Sequence[str]) -> int:
         return 0
     run.open_dataset("train")  # says what is missing before torch is imported
     from diorama.running.train import train as start
+    from diorama.training.setup import is_first
 
-    print(start(run, None if resume is None else Path(resume)))
+    folder = start(run, None if resume is None else Path(resume))
+    if is_first():
+        print(folder)
     return 0
 
 

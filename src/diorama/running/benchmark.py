@@ -21,9 +21,10 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,10 +35,10 @@ import yaml
 from diorama import recipes
 from diorama.config import RunConfig, read_config
 from diorama.data.io import replacing
-from diorama.errors import ConfigError, DataError
+from diorama.errors import ConfigError, DataError, TrainingError
 from diorama.evaluation.delta import Run, delta_m
 from diorama.evaluation.resample import t_interval
-from diorama.training.run_folder import VARIABLE, RunFolder
+from diorama.training.run_folder import RunFolder
 
 logger = logging.getLogger("diorama")
 
@@ -156,15 +157,28 @@ def train_once(config: RunConfig, folder: Path) -> Path:
     """The folder of a finished run; a run stopped there before goes on from its checkpoint."""
     from diorama.running.train import train
 
-    if not (folder / "last.ckpt").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+    run = RunFolder(folder)
+    resumes = run.checkpoint.exists()
+    if not resumes:
+        run.discard()
         folder.mkdir(parents=True)
-        os.environ[VARIABLE] = str(folder)
-        try:
-            return train(config)
-        finally:
-            os.environ.pop(VARIABLE, None)
-    return train(config, resume=RunFolder(folder).path)
+    with run.announced():
+        if config.trainer.devices * config.trainer.nodes > 1:
+            return _train_apart(config, run, resumes)
+        return train(config, resume=folder if resumes else None)
+
+
+def _train_apart(config: RunConfig, run: RunFolder, resumes: bool) -> Path:
+    """As `train`, by a command of its own: the processes of a run start their command anew, which must not be the whole benchmark."""
+    words = ["--resume", str(run.path)]
+    if not resumes:
+        file = run.path / "settings.yaml"
+        file.write_text(config.to_yaml())
+        words = ["--config", str(file)]
+    status = subprocess.run([sys.executable, "-m", "diorama", "train", *words], stdout=subprocess.DEVNULL, check=False).returncode
+    if status:
+        raise TrainingError(f"the run in {run.path} ended with status {status}, see above. Mend that and start the benchmark again.")
+    return run.path
 
 
 def finished_runs(benchmark: Benchmark, out: Path) -> dict[str, list[Run]]:
