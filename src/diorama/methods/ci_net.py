@@ -35,7 +35,7 @@ from torch.optim import Optimizer
 
 from diorama.errors import ModelError
 from diorama.losses.consistency import FeatureVariance, consistency_loss
-from diorama.losses.depth import berhu, normal_loss, pair_loss
+from diorama.losses.depth import depth_loss
 from diorama.losses.segmentation import class_weights, weighted_cross_entropy
 from diorama.methods.base import Method, Stage, StepContext, Turn
 from diorama.methods.ci_net_config import CINetConfig
@@ -219,10 +219,15 @@ class CINet(Method):
         maps, truth = self.compared(answers, sample, padded.shape[-2:])
         terms: dict[str, Tensor] = {}
         if "depth" in maps:
-            depth = self.metres(maps["depth"])
-            terms["berhu"] = config.alpha * berhu(depth, truth["depth"])
-            terms["pair"] = config.alpha * config.pair_weight * pair_loss(depth, truth["depth"], context.sample_seed, config.pair_pixels)
-            terms["normal"] = config.alpha * config.normal_weight * normal_loss(depth, truth["depth"])
+            found = depth_loss(
+                self.metres(maps["depth"]),
+                truth["depth"],
+                context.sample_seed,
+                pair_weight=config.pair_weight,
+                normal_weight=config.normal_weight,
+                pixels=config.pair_pixels,
+            )
+            terms |= {name: config.alpha * value for name, value in found.items()}
         if "semantic" in maps:
             weight = self.class_weight if config.class_weights != "none" else None
             terms["segmentation"] = config.gamma * weighted_cross_entropy(maps["semantic"], truth["semantic"], weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from diorama import catalog
 from diorama.config import RunConfig
+from diorama.data.base import SceneDataset
 from diorama.errors import ConfigError, DataError
 from diorama.export.export import export_method
 from diorama.export.model_file import load_model, save_model
@@ -54,10 +56,11 @@ def ship(run: str | Path, out: str | Path) -> Path:
     method = catalog.method(config.method)(config.model)
     average = MovingAverage(method, config.trainer.ema)
     step, _ = load_checkpoint(run / "last.ckpt", name=config.method, method=method, average=average, optimisers={})
-    labels = config.open_dataset("train").labels
+    frames = config.open_dataset("train")
+    labels = frames.labels
     out.mkdir(parents=True, exist_ok=True)
     facts = {key: value for key, value in about(config, step).items() if key != "config"}
-    training = {**facts, "terms": dataset.terms, "citation": dataset.citation}
+    training = {**facts, "terms": dataset.terms, "citation": dataset.citation, **field_of_view(frames)}
     with average.applied():
         save_model(
             method.eval(),
@@ -89,6 +92,14 @@ def ship(run: str | Path, out: str | Path) -> Path:
     )
     (out / "README.md").write_text(card)
     return out
+
+
+def field_of_view(dataset: SceneDataset) -> dict[str, float]:
+    """Horizontal angle of the training camera [degrees], for point clouds of photos without intrinsics; empty if unknown."""
+    frame = dataset.frame(0)
+    if "intrinsics" not in frame:
+        return {}
+    return {"field_of_view": round(math.degrees(2 * math.atan(frame["image"].shape[1] / 2 / frame["intrinsics"][0, 0])), 1)}
 
 
 def figures(run: Path) -> str:
