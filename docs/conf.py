@@ -21,7 +21,7 @@ version = release = diorama.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_block"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "_generated"]
+exclude_patterns = ["_build", "_generated", "results"]
 default_role = "code"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
