@@ -87,3 +87,13 @@ def test_discard_leaves_nothing(tmp_path: Path) -> None:
     run.write_config({})
     run.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_config_keeps_the_one_before(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.write_config({"seed": 1})
+    assert not run.change_config({"seed": 1}, 30)
+    assert run.change_config({"seed": 2}, 40)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == {"seed": 2}
+    assert yaml.safe_load((tmp_path / "config-until-40.yaml").read_text()) == {"seed": 1}
+    assert not (tmp_path / "config-until-30.yaml").exists()

@@ -69,6 +69,8 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
             training = Training(config, fabric, method, dataset, run)
             if resume:
                 training.resume()
+                if fabric.is_global_zero:
+                    run.change_config(config.to_dict(), training.step)
             training.run()
             training.finish(baselines)
     except BaseException:

@@ -92,6 +92,16 @@ class RunFolder:
                 continue
         (self.path / "environment.txt").write_text("\n".join(lines) + "\n")
 
+    def change_config(self, config: Mapping[str, Any], step: int) -> bool:
+        """Keep what held until `step` as `config-until-STEP.yaml` and write what holds from now on; False if nothing changed."""
+        current = self.path / "config.yaml"
+        if current.exists() and yaml.safe_load(current.read_text()) == dict(config):
+            return False
+        if current.exists():
+            current.replace(self.path / f"config-until-{step}.yaml")
+        self.write_config(config)
+        return True
+
 
 class MetricsFile:
     """metrics.csv: one row per logged step; a resumed run keeps the rows before its step and appends.
