@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,9 @@ def ship(run: str | Path, out: str | Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     facts = {key: value for key, value in about(config, step).items() if key != "config"}
     training = {**facts, "terms": dataset.terms, "citation": dataset.citation, **field_of_view(frames)}
+    past = history(run)
+    if past:
+        training["history"] = past
     with average.applied():
         save_model(
             method.eval(),
@@ -83,7 +86,9 @@ def ship(run: str | Path, out: str | Path) -> Path:
         backbone=facts["backbone"],
         millions=sum(parameter.numel() for parameter in method.parameters()) / 1e6,
         size=f"{config.view.size[0]}x{config.view.size[1]}",
-        budget=facts["budget"],
+        budget="; ".join(
+            [facts["budget"], *(f"{when} with {', '.join(f'{key} {value}' for key, value in was.items())}" for when, was in past.items())]
+        ),
         seed=config.seed,
         data=dataset.title,
         data_citation=dataset.citation,
@@ -92,6 +97,23 @@ def ship(run: str | Path, out: str | Path) -> Path:
     )
     (out / "README.md").write_text(card)
     return out
+
+
+def history(run: Path) -> dict[str, dict[str, Any]]:
+    """Settings that a resume replaced: "until step N" -> the values before; empty for a run in one go."""
+    now = _flat(yaml.safe_load((run / "config.yaml").read_text()))
+    found = {}
+    for path in sorted(run.glob("config-until-*.yaml"), key=lambda path: int(path.stem.rpartition("-")[2])):
+        before = _flat(yaml.safe_load(path.read_text()))
+        found[f"until step {path.stem.rpartition('-')[2]}"] = {key: value for key, value in before.items() if value != now.get(key)}
+    return found
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def field_of_view(dataset: SceneDataset) -> dict[str, float]:
