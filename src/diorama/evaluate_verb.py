@@ -42,7 +42,7 @@ def evaluate_model_file(words: Sequence[str]) -> int:
     out = Path(own["out"]).expanduser() if own["out"] else _default_out(str(model))
     found = evaluate(
         str(model), dataset, protocol, out=out, flip=own["flip"], size=own["size"], batch_size=own["batch_size"],
-        baselines=own["baselines"], backend=own["backend"], device=own["device"],
+        baselines=own["baselines"], backend=own["backend"], device=own["device"], overwrite=own["overwrite"],
     )  # fmt: skip
     for measured in found.values.values():
         print(f"{measured.name:<20} {measured.value:.4f} {measured.unit}".rstrip())
@@ -60,6 +60,7 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--baselines", type=list[str], default=[], metavar="[DIR,...]", help="single-task evaluations, for Delta M")
     parser.add_argument("--out", type=str | None, metavar="DIR", help="default: evaluation/ in the run folder, else runs/evaluate-MODEL")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier evaluation")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
     parser.add_argument("--backend", type=str, default="auto", help="auto, onnx or torch")
 

@@ -13,8 +13,10 @@ import yaml
 from diorama import catalog
 from diorama.cli import main
 from diorama.data.base import SceneDataset
+from diorama.errors import DataError
 from diorama.prediction.predictor import Predictor
 from diorama.running import evaluate_file
+from diorama.running.records import earlier_results
 from diorama.types import IGNORE, Prediction
 
 ROOMS = {"frames": 3, "size": [48, 64], "stereo": False}
@@ -65,6 +67,38 @@ def test_numbers_of_a_constant_network(rooms: SceneDataset, tmp_path: Path) -> N
     assert "constant" in (tmp_path / "report.html").read_text()
 
 
+def test_results_are_not_overwritten_unasked(rooms: SceneDataset, tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text("mine")
+    (tmp_path / "confusion.csv").write_text("old")
+    (tmp_path / "notes.txt").write_text("kept")
+    constant = Predictor(Constant(), "constant", "test")
+    with pytest.raises(DataError, match=r"metrics\.json exists already\. Pass --overwrite"):
+        evaluate_file.evaluate(constant, rooms, out=tmp_path, progress=False)
+    assert (tmp_path / "metrics.json").read_text() == "mine"
+    assert not (tmp_path / "report.html").exists()
+    evaluate_file.evaluate(constant, rooms, out=tmp_path, overwrite=True, progress=False)
+    assert json.loads((tmp_path / "metrics.json").read_text())["model"]["seed"] == 7
+    assert (tmp_path / "confusion.csv").read_text().startswith("truth,")
+    assert (tmp_path / "notes.txt").read_text() == "kept"
+
+
+def test_nothing_of_an_earlier_evaluation_is_left_among_the_new(rooms: SceneDataset, tmp_path: Path) -> None:
+    found = evaluate_file.evaluate(Predictor(Constant(), "constant", "test"), rooms, out=tmp_path, progress=False)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {path.name for path in earlier_results(tmp_path)}, "a file that --overwrite would not know of"
+    assert found.confusion is not None
+
+
+def test_what_is_wrong_is_told_before_the_evaluation(rooms: SceneDataset, tmp_path: Path) -> None:
+    constant = Predictor(Constant(), "constant", "test")
+    with pytest.raises(DataError, match="not the metrics of an evaluation"):
+        evaluate_file.evaluate(constant, rooms, out=tmp_path / "out", baselines=[tmp_path / "nowhere"], progress=False)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DataError, match="a file, not a folder"):
+        evaluate_file.evaluate(constant, rooms, out=tmp_path / "file", progress=False)
+
+
 def test_flip_shows_in_the_protocol(rooms: SceneDataset) -> None:
     found = evaluate_file.evaluate(Predictor(Constant(), "constant", "test"), rooms, flip=True, progress=False)
     assert found.protocol.name == "world_indoor+flip"
@@ -89,6 +123,9 @@ def test_the_verb_takes_what_the_run_folder_knows(rooms: SceneDataset, tmp_path:
     share, _ = share_and_error(rooms)
     assert f"pixel_accuracy       {share:.4f}" in shown
     assert (run / "evaluation" / "report.html").is_file()
+    assert main(["evaluate", str(run)]) == 2
+    assert "Pass --overwrite" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--overwrite"]) == 0
 
 
 @pytest.mark.usefixtures("constant")

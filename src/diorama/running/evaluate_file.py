@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from diorama.data.base import SceneDataset
+from diorama.errors import DataError
+from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import PROTOCOLS, Protocol, by_name
 from diorama.prediction.predictor import Predictor, load
 from diorama.running.evaluate import Evaluation, evaluate_model
+from diorama.running.records import earlier_results
 from diorama.running.report import write_report
 
 
@@ -26,6 +29,7 @@ def evaluate(
     examples: int = 2,
     backend: str = "auto",
     device: str = "cpu",
+    overwrite: bool = False,
     progress: bool = True,
 ) -> Evaluation:
     """Measure `model` on every frame of `dataset`; with `out` also metrics.json, CSV files and report.html there.
@@ -42,13 +46,18 @@ def evaluate(
         examples: best, median and worst frames of the report, per task.
         backend: see `diorama.load`.
         device: see `diorama.load`.
+        overwrite: replace the results of an earlier evaluation in `out`.
         progress: draw a progress bar.
 
     Raises:
         ProtocolError: no such protocol, or it does not fit the data or the baselines.
         ModelError: the model cannot be loaded.
-        DataError: there is nothing to score against.
+        DataError: there is nothing to score against, or `out` holds results already and `overwrite` is not set.
     """
+    if out is not None:
+        _check_free(Path(out), overwrite=overwrite)
+    for baseline in baselines:
+        Run.read(baseline)  # after the evaluation would be too late to tell
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device)  # type: ignore[arg-type]
     rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
     if flip:
@@ -59,8 +68,18 @@ def evaluate(
         predictor.batch, dataset, rules, size=seen, batch_size=batch_size, progress=progress, examples=examples if out is not None else 0
     )
     if out is not None:
+        for path in earlier_results(out):  # an evaluation without labels writes no confusion.csv over the old one
+            path.unlink()
         write_report(found, out, model=model_facts(predictor), baselines=baselines, run=Path(out).parent)
     return found
+
+
+def _check_free(out: Path, *, overwrite: bool) -> None:
+    there = earlier_results(out)
+    if there and not overwrite:
+        raise DataError(f"{there[0]} exists already. Pass --overwrite, or choose another --out.")
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: a file, not a folder. Choose another --out.")
 
 
 def default_protocol(dataset: SceneDataset) -> Protocol:

@@ -76,6 +76,15 @@ def environment() -> dict[str, str]:
     return found
 
 
+RESULTS = ("metrics.json", "report.html", "frames.csv", "frames.npz", "confusion.csv", "breakdown.csv")
+"""Every file that an evaluation may leave in its folder."""
+
+
+def earlier_results(out: str | Path) -> list[Path]:
+    """The files that an earlier evaluation left in `out`."""
+    return [path for name in RESULTS if (path := Path(out) / name).exists()]
+
+
 def write_records(evaluation: Evaluation, out: str | Path, model: Mapping[str, Any] | None = None) -> list[Path]:
     """Write metrics.json, frames.csv, frames.npz and, where there is such a thing, confusion.csv and breakdown.csv into `out`."""
     folder = Path(out)
