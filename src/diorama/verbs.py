@@ -84,8 +84,6 @@ def predict(words: Sequence[str]) -> int:
 
     summary = start(**options)
     print(f"{len(summary.done)} of {len(summary.done) + len(summary.failed)} predicted in {summary.seconds:.1f} s: {summary.out}")
-    for path, reason in summary.failed:
-        print(f"skipped {reason if str(path) in reason else f'{path}: {reason}'}", file=sys.stderr)
     return summary.exit_status
 
 

@@ -152,6 +152,17 @@ def test_loading_says_what_is_wrong(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("threads", [0, -3])
+def test_threads_are_at_least_one(tmp_path: Path, threads: int) -> None:
+    with pytest.raises(ConfigError, match="Choose 1 or more"):
+        load(tmp_path, threads=threads)
+
+
+def test_an_angle_of_zero_is_refused_and_not_taken_for_none(predictor: Predictor, half_red: NDArray[np.uint8]) -> None:
+    with pytest.raises(ConfigError, match="choose one between 1 and 179"):
+        predictor.scene(half_red, field_of_view=0)
+
+
 def test_shipped_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictor_module, "WEIGHTS", tmp_path)
     for name in ("one", "two", "no_weights"):

@@ -122,6 +122,11 @@ def test_arguments_are_checked_before_anything_is_written(predictor: Predictor, 
         predict(predictor, source, tmp_path / "out", save=("overlays",))
     with pytest.raises(DataError, match="no such file or folder"):
         predict(predictor, tmp_path / "b.png", tmp_path / "out")
+    for degrees in (0.0, -5.0, 400.0):
+        with pytest.raises(ConfigError, match=r"choose one between 1 and 179"):
+            predict(predictor, source, tmp_path / "out", field_of_view=degrees)
+    with pytest.raises(ConfigError, match="Give one of them"):
+        predict(predictor, source, tmp_path / "out", field_of_view=60, intrinsics=np.eye(3))
     assert not (tmp_path / "out").exists()
 
 

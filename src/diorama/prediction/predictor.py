@@ -143,7 +143,7 @@ class Predictor:
             if camera.shape != (3, 3):
                 raise ShapeError(f"intrinsics have shape {camera.shape}, not (3, 3): give the camera matrix in pixels.")
             return camera, False
-        degrees = field_of_view or self.config["training"].get("field_of_view") or ASSUMED_FIELD_OF_VIEW
+        degrees = field_of_view if field_of_view is not None else self.config["training"].get("field_of_view") or ASSUMED_FIELD_OF_VIEW
         # The angle belongs to the longer side, so that a camera held upright keeps its focal length.
         focal_px = intrinsics_from_field_of_view(1, max(height, width), float(degrees))[0, 0]
         return np.array([[focal_px, 0, (width - 1) / 2], [0, focal_px, (height - 1) / 2], [0, 0, 1]]), field_of_view is None
@@ -162,7 +162,10 @@ def load(
 
     Raises:
         ModelError: no such model, a file that is none, a newer format, or torch is needed and missing.
+        ConfigError: `threads` is below 1.
     """
+    if threads is not None and threads < 1:
+        raise ConfigError(f"{threads} threads. Choose 1 or more, or leave it out for every core.")
     path = find_model(source)
     name = path.name if path.is_dir() else path.parent.name if path.stem == "model" else path.stem
     if path.is_dir():

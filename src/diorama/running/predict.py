@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diorama.errors import DataError, UserError
+from diorama.errors import ConfigError, DataError, UserError
+from diorama.prediction.pointcloud import intrinsics_from_field_of_view
 from diorama.prediction.predictor import Predictor, load
 from diorama.prediction.result import DEFAULT_SAVE, SUFFIXES, check_save
 from diorama.prediction.sources import SourceImage, find_images
@@ -77,11 +78,15 @@ def predict(
 
     Raises:
         DataError: nothing to predict on, or results exist already and `overwrite` is not set.
-        ConfigError: an unknown kind in `save`.
+        ConfigError: an unknown kind in `save`, an impossible field of view, or both of intrinsics and field of view.
         ModelError: the model cannot be loaded.
     """
     started = time.monotonic()
     kinds = check_save(save)
+    if field_of_view is not None:
+        if intrinsics is not None:
+            raise ConfigError("both intrinsics and a field of view are given. Give one of them.")
+        intrinsics_from_field_of_view(1, 1, field_of_view)  # a wrong angle is not the fault of any photo
     camera = read_intrinsics(intrinsics) if isinstance(intrinsics, str | Path) else intrinsics
     folder = next_run_folder() if out is None else Path(out)
     if folder.is_dir() and Path(source).is_dir() and folder.samefile(source):
@@ -98,7 +103,7 @@ def predict(
                 summary.done.append(item.path)
             except UserError as error:
                 summary.failed.append((item.path, str(error)))
-                log.warning("skipped %s", error)
+                log.warning("skipped %s", error if str(item.path) in str(error) else f"{item.path}: {error}")
             advance(item.path.name)
     summary.seconds = time.monotonic() - started
     return summary
