@@ -158,6 +158,14 @@ def test_plot_writes_a_picture(tmp_path: Path, frame: Make) -> None:
     assert io.read_image(tmp_path / "out" / "sheet.png").shape[1] >= 2 * 48
 
 
+@pytest.mark.parametrize(("frames", "width"), [(0, 48), (2, 0), (-1, 48)])
+def test_a_sheet_without_rows_or_width_is_refused(tmp_path: Path, frame: Make, frames: int, width: int) -> None:
+    write_camvid([frame(0, classes=11)], tmp_path, "val")
+    with pytest.raises(ConfigError, match="Choose --frames of 1 or more"):
+        plot(CamVid(tmp_path, "val"), tmp_path / "sheet.png", frames=frames, width=width)
+    assert not (tmp_path / "sheet.png").exists()
+
+
 @pytest.mark.parametrize(("name", "layout"), [("world_indoor", "folder"), ("world_indoor", "nyuv2"), ("world_street", "cityscapes")])
 def test_make_stores_procedural_scenes_that_read_back(tmp_path: Path, name: str, layout: str) -> None:
     stereo = layout == "cityscapes"

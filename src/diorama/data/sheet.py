@@ -14,7 +14,7 @@ from diorama.data import io
 from diorama.data.base import SceneDataset
 from diorama.data.cache import resize_image, resize_nearest
 from diorama.data.labels import LabelSet
-from diorama.errors import DataError
+from diorama.errors import ConfigError, DataError
 from diorama.types import IGNORE, Frame
 
 Picture = NDArray[np.uint8]
@@ -42,7 +42,12 @@ def plot(dataset: SceneDataset, out: str | Path, frames: int = 6, width: int = 3
 
     Raises:
         DataError: the data set is empty, or `out` cannot be written.
+        ConfigError: no rows, or pictures too narrow to show anything.
     """
+    if frames < 1 or width < 16:
+        raise ConfigError(
+            f"a sheet of {frames} rows of pictures {width} pixels wide. Choose --frames of 1 or more and --width of 16 or more."
+        )
     if not len(dataset):
         raise DataError(f"{dataset.name} {dataset.split}: no frames to plot. Check the root folder.")
     chosen = np.linspace(0, len(dataset) - 1, min(frames, len(dataset))).round().astype(int)
