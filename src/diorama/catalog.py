@@ -44,14 +44,28 @@ def find(table: str, name: str) -> type[Any]:
     """The class behind `name`.
 
     Raises:
-        ConfigError: the name is in no catalog.
+        ConfigError: the name is in no catalog, or the package that brings it cannot be loaded.
     """
     known = names(table)
     if name not in known:
         what, verb = ("method", "methods") if table == "methods" else ("data set", "data list")
         raise ConfigError(f"unknown {what} '{name}': {suggest(name, known)} See `diorama {verb}`.")
-    module, _, attribute = known[name].partition(":")
-    found: type[Any] = getattr(importlib.import_module(module), attribute)
+    return resolve(name, known[name])
+
+
+def resolve(name: str, target: str) -> type[Any]:
+    """The class at `target`, `module:Class`; `name` is what errors call it.
+
+    Raises:
+        ConfigError: `target` is another package's and cannot be loaded.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        found: type[Any] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if module.startswith("diorama."):
+            raise
+        raise ConfigError(f"'{name}' is {target} of another package, which cannot be loaded ({error}). Mend or uninstall it.") from error
     return found
 
 

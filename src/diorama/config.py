@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,14 +109,13 @@ def method_config(name: str) -> type[Any]:
     """The config dataclass of a method: class `X` in module `m` has its `XConfig` in module `m_config`, which imports no torch.
 
     Raises:
-        ConfigError: no such method.
+        ConfigError: no such method, or the package that brings it has no such config.
     """
     known = catalog.names("methods")
     if name not in known:
         raise ConfigError(f"unknown method '{name}': {suggest(name, known)} See `diorama methods`.")
     module, _, attribute = known[name].partition(":")
-    found: type[Any] = getattr(importlib.import_module(f"{module}_config"), f"{attribute}Config")
-    return found
+    return catalog.resolve(name, f"{module}_config:{attribute}Config")
 
 
 def read_config(flags: Sequence[str], settings: Mapping[str, Any] | None = None) -> RunConfig:
