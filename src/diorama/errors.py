@@ -41,8 +41,14 @@ class TrainingError(UserError):
     exit_status = 3
 
 
+_MOST_NAMED = 20
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
-    """The sentence that helps after an unknown `word`: `did you mean 'x'?`, or all known words."""
+    """The sentence that helps after an unknown `word`: `did you mean 'x'?`, or the known words, of many the first twenty."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"Known: {', '.join(known)}."
+    if close:
+        return f"did you mean '{close[0]}'?"
+    more = len(known) - _MOST_NAMED
+    return f"Known: {', '.join(known[:_MOST_NAMED])}{f' and {more} more' if more > 0 else ''}."

@@ -177,17 +177,28 @@ def test_the_terms_sum_to_the_total_of_the_paper(make: Make, batch: Batch, conte
         assert torch.allclose(terms[name], value, rtol=1e-4, atol=1e-6), name
 
 
-def test_a_term_without_its_ground_truth_is_zero_and_not_a_number_never(make: Make, batch: Batch, context: Context) -> None:
+@pytest.mark.parametrize(
+    ("key", "unknown", "empty"), [("depth", 0, DEPTH), ("semantic", 255, {"segmentation", "attention", "consistency"})]
+)
+def test_a_term_without_its_ground_truth_is_zero_and_not_a_number_never(
+    key: str, unknown: int, empty: set[str], make: Make, batch: Batch, context: Context
+) -> None:
     method = make()
     sample = batch()["main"]
-    sample["depth"].zero_()
-    sample["semantic"].fill_(255)
+    sample[key].fill_(unknown)  # type: ignore[literal-required]
     terms = method.losses({"main": sample}, context("all"), Turn())
-    assert {name: float(value.detach()) for name, value in terms.items()} == dict.fromkeys(terms, 0.0)
-    torch.stack(list(terms.values())).sum().backward()
+    assert {name for name, value in terms.items() if float(value.detach()) == 0} == empty
+    torch.stack([terms[name] for name in sorted(empty)]).sum().backward(retain_graph=True)
     gradients = [parameter.grad for parameter in method.parameters() if parameter.grad is not None]
     assert gradients
     assert all(bool((gradient == 0).all()) for gradient in gradients)
+
+
+def test_a_batch_without_any_ground_truth_has_no_term(make: Make, batch: Batch, context: Context) -> None:
+    sample = batch()["main"]
+    sample["depth"].zero_()
+    sample["semantic"].fill_(255)
+    assert make().losses({"main": sample}, context("all"), Turn()) == {}
 
 
 def test_pixels_without_depth_do_not_count(make: Make, batch: Batch, context: Context) -> None:

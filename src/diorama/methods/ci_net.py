@@ -209,7 +209,7 @@ class CINet(Method):
         return depth
 
     def losses(self, batch: Mapping[str, Sample], context: StepContext, turn: Turn) -> dict[str, Tensor]:
-        """The weighted terms of the total loss that act in this stage (CI-Net, Eq. 13)."""
+        """The weighted terms of the total loss that act in this stage (CI-Net, Eq. 13); none if no pixel is labelled."""
         del turn  # one optimiser, one turn
         config, (sample,) = self.config, batch.values()
         padded = pad_to(sample["image"], 32)
@@ -217,6 +217,8 @@ class CINet(Method):
         top, skip, attention = self.network.encode(padded, labels, truth="attention" not in context.stage.losses)
         answers, levels = self.network.decode(top, skip)
         maps, truth = self.compared(answers, sample, padded.shape[-2:])
+        if not any(bool((value != (UNKNOWN_DEPTH if task == "depth" else IGNORE)).any()) for task, value in truth.items()):
+            return {}
         terms: dict[str, Tensor] = {}
         if "depth" in maps:
             found = depth_loss(

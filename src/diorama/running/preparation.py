@@ -129,10 +129,18 @@ def about(config: RunConfig, steps: int) -> dict[str, Any]:
 
 
 def count_labels(dataset: SceneDataset, classes: int) -> list[int]:
-    """Labelled pixels of every class over the whole training set."""
-    counts = np.zeros(256, np.int64)
+    """Labelled pixels of every class over the whole training set.
+
+    Raises:
+        TrainingError: a label that the model has no class for, or no frame with a label or, where there is depth, with a depth.
+    """
+    counts, known = np.zeros(256, np.int64), 0
     for frame in dataset:
         counts += np.bincount(frame["semantic"].reshape(-1), minlength=256)
+        known += int((frame["depth"] > 0).any()) if "depth" in frame else 1
+    if not counts[:IGNORE].any() or not known:
+        what = "known depth" if counts[:IGNORE].any() else "labelled pixel"
+        raise TrainingError(f"{dataset.name} has no {what} in any of {len(dataset)} frames. Look at them with `diorama data check`.")
     beyond = [number for number in range(classes, IGNORE) if counts[number]]
     if beyond:
         raise TrainingError(

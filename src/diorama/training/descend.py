@@ -32,7 +32,7 @@ def descend(
     Args:
         fabric: launched.
         module: set up by `fabric`.
-        terms: losses by name, already weighted.
+        terms: losses by name, already weighted; none if no pixel of the batch is labelled.
         optimiser: set up by `fabric`.
         ids: frames of the batch, named if the loss is not finite.
         step: number of this step, from 0.
@@ -42,11 +42,15 @@ def descend(
     Raises:
         TrainingError: a term is not finite, or nothing was labelled and so nothing can be learnt.
     """
-    if not terms:
-        raise TrainingError(f"step {step}: the method returned no loss for frames {', '.join(ids)}. Check which losses the stage names.")
     broken = [f"{name} = {float(value.detach())}" for name, value in terms.items() if not bool(torch.isfinite(value.detach()).all())]
     # all processes stop together: one that stopped alone would leave the others waiting for its gradients
-    if agreed(fabric, bool(broken)):
+    if agreed(fabric, not terms or bool(broken)):
+        empty = gathered(fabric, "" if terms else ", ".join(ids))
+        if any(empty):
+            raise TrainingError(
+                f"step {step}: no loss on frames {', '.join(filter(None, empty))}: none of their pixels has a label or depth. "
+                "Mend them or take them out (`diorama data check`), or raise trainer.batch_size."
+            )
         found = gathered(fabric, f"{', '.join(broken)} on frames {', '.join(ids)}" if broken else "")
         raise TrainingError(
             f"step {step}: {'; '.join(text for text in found if text)}. Look at these frames (`diorama data check`), "
