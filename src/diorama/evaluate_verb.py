@@ -35,13 +35,15 @@ def evaluate_model_file(words: Sequence[str]) -> int:
     settings, own = dataset_arguments("evaluate MODEL", SUMMARY, rest, _add, name, given)
     protocol = own["protocol"] or stored.get("evaluation", {}).get("protocol")
     rules = by_name(protocol) if protocol else next((rule for rule in PROTOCOLS.values() if rule.dataset == name), None)
-    split = own["split"] or (rules.split if rules else "test")
+    judged = {} if named else stored.get("evaluation", {})
+    split = own["split"] or judged.get("split") or (rules.split if rules else "test")
+    flip = bool(judged.get("flip")) if own["flip"] is None else own["flip"]
     dataset = catalog.dataset(name)(split=split, **settings)
     from diorama.running.evaluate_file import evaluate
 
     out = Path(own["out"]).expanduser() if own["out"] else _default_out(str(model))
     found = evaluate(
-        str(model), dataset, protocol, out=out, flip=own["flip"], size=own["size"], batch_size=own["batch_size"],
+        str(model), dataset, protocol, out=out, flip=flip, size=own["size"], batch_size=own["batch_size"],
         baselines=own["baselines"], backend=own["backend"], device=own["device"], overwrite=own["overwrite"],
     )  # fmt: skip
     for measured in found.values.values():
@@ -55,7 +57,9 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--protocol", type=str | None, metavar="NAME", help="rules of the numbers; default: first of the data set")
     parser.add_argument("--list-protocols", action="store_true", help="print every protocol and stop")
     parser.add_argument("--split", type=str | None, help="default: that of the protocol")
-    parser.add_argument("--flip", type=bool, default=False, help="average with the prediction on the mirrored image")
+    parser.add_argument(
+        "--flip", type=bool | None, help="average with the prediction on the mirrored image; default: as the run, else false"
+    )
     parser.add_argument("--size", type=tuple[int, int] | None, metavar="[H,W]", help="that the network sees; default: as trained")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--baselines", type=list[str], default=[], metavar="[DIR,...]", help="single-task evaluations, for Delta M")

@@ -13,7 +13,7 @@ import yaml
 from diorama import catalog
 from diorama.cli import main
 from diorama.data.base import SceneDataset
-from diorama.errors import DataError
+from diorama.errors import ConfigError, DataError
 from diorama.prediction.predictor import Predictor
 from diorama.running import evaluate_file
 from diorama.running.records import earlier_results
@@ -93,6 +93,9 @@ def test_what_is_wrong_is_told_before_the_evaluation(rooms: SceneDataset, tmp_pa
     constant = Predictor(Constant(), "constant", "test")
     with pytest.raises(DataError, match="not the metrics of an evaluation"):
         evaluate_file.evaluate(constant, rooms, out=tmp_path / "out", baselines=[tmp_path / "nowhere"], progress=False)
+    for wrong in ({"batch_size": 0}, {"size": (0, 32)}):
+        with pytest.raises(ConfigError, match="Choose 1 or more"):
+            evaluate_file.evaluate(constant, rooms, out=tmp_path / "out", progress=False, **wrong)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("mine")
     with pytest.raises(DataError, match="a file, not a folder"):
@@ -126,6 +129,22 @@ def test_the_verb_takes_what_the_run_folder_knows(rooms: SceneDataset, tmp_path:
     assert main(["evaluate", str(run)]) == 2
     assert "Pass --overwrite" in capsys.readouterr().err
     assert main(["evaluate", str(run), "--overwrite"]) == 0
+
+
+@pytest.mark.usefixtures("constant")
+def test_the_verb_judges_as_the_run_was_judged(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = {"model": {"name": "ci_net"}, "data": {"name": "world_indoor", **ROOMS}, "evaluation": {"split": "val", "flip": True}}
+    (run / "config.yaml").write_text(yaml.safe_dump(settings))
+
+    def judged(*flags: str) -> tuple[str, bool]:
+        assert main(["evaluate", str(run), "--overwrite", *flags]) == 0
+        protocol = json.loads((run / "evaluation" / "metrics.json").read_text())["protocol"]
+        return protocol["split"], protocol["flip"]
+
+    assert judged() == ("val", True)
+    assert judged("--flip", "false", "--split", "test") == ("test", False)
 
 
 @pytest.mark.usefixtures("constant")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diorama.data.base import SceneDataset
-from diorama.errors import DataError
+from diorama.errors import ConfigError, DataError
 from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import PROTOCOLS, Protocol, by_name
 from diorama.prediction.predictor import Predictor, load
@@ -50,12 +50,15 @@ def evaluate(
         progress: draw a progress bar.
 
     Raises:
+        ConfigError: a size below 1.
         ProtocolError: no such protocol, or it does not fit the data or the baselines.
         ModelError: the model cannot be loaded.
         DataError: there is nothing to score against, or `out` holds results already and `overwrite` is not set.
     """
     if out is not None:
         _check_free(Path(out), overwrite=overwrite)
+    if batch_size < 1 or (size is not None and min(size) < 1):
+        raise ConfigError(f"batch size {batch_size} and network size {size}. Choose 1 or more for each.")
     for baseline in baselines:
         Run.read(baseline)  # after the evaluation would be too late to tell
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device)  # type: ignore[arg-type]
