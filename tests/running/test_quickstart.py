@@ -76,6 +76,17 @@ def test_its_data_set_holds_the_frames_that_were_asked_for(trained: list[Call], 
     assert len(train.labels) == config.model.classes
 
 
+@pytest.mark.parametrize(("frames", "epochs"), [((0, 2), 1.0), ((2, 0), 1.0), ((2, 2), 0.0), ((2, 2), -1.0), ((2, 2), float("nan"))])
+def test_nothing_to_draw_or_to_train_is_told_at_once(trained: list[Call], tmp_path: Path, frames: tuple[int, int], epochs: float) -> None:
+    with pytest.raises(ConfigError, match="Choose --frames of 1 or more and --epochs above 0"):
+        quickstart(tmp_path / "out", frames=frames, epochs=epochs)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="a file, not a folder"):
+        quickstart(tmp_path / "file")
+    assert not trained
+    assert not (tmp_path / "out").exists()
+
+
 def test_somebody_elses_folder_is_left_alone(trained: list[Call], tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):

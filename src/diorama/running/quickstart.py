@@ -33,12 +33,18 @@ def quickstart(out: str | Path = "quickstart", *, frames: tuple[int, int] = SMAL
         overwrite: remove what an earlier quickstart left in `out`.
 
     Raises:
-        ConfigError: `out` has something in it.
+        ConfigError: `out` has something in it, or there would be nothing to draw or to train.
     """
     from diorama.running.predict import predict
     from diorama.running.train import train
 
+    if min(frames) < 1 or not epochs > 0:
+        raise ConfigError(
+            f"{frames[0]} and {frames[1]} frames, {epochs:g} of the epochs. Choose --frames of 1 or more and --epochs above 0."
+        )
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: a file, not a folder. Choose another --out.")
     if out.exists() and any(out.iterdir()):
         if not overwrite or not (out / "data").is_dir():
             raise ConfigError(f"{out}: is not empty. Pass --overwrite to replace an earlier quickstart, or another --out.")
