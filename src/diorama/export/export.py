@@ -119,7 +119,7 @@ def export_method(method: Method, config: ModelConfig, target: Path, *, half: bo
     if target.name == "model.onnx":
         with replacing(target.with_name(CONFIG_NAME)) as temporary:
             temporary.write_text(to_json(config, str(target)) + "\n", encoding="utf-8")
-    log.info("%s: %.1f MB, largest difference to torch %s", target, report.megabytes, report.parity)
+    log.debug("%s: %.1f MB, largest difference to torch %s", target, report.megabytes, report.parity)
     return report
 
 
