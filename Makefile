@@ -26,7 +26,7 @@ $(STAMPS)/package: pyproject.toml $(STAMPS)/requirements
 	@touch $@
 
 quickstart: env
-	$(BIN)/diorama quickstart
+	$(BIN)/diorama quickstart --overwrite
 
 test: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term:skip-covered $(TEST_FLAGS)
