@@ -78,7 +78,20 @@ def to_onnx(method: Method) -> ModelProto:
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"torch cannot export {type(method).__name__}: {first}. Report it with the model's config.json.") from error
-    return cast("ModelProto", cast("Any", program).model_proto)
+    graph = cast("ModelProto", cast("Any", program).model_proto)
+    forget_origin(graph)
+    return graph
+
+
+def forget_origin(graph: ModelProto) -> None:
+    """Remove what the exporter notes of its own run, in place: stack traces with paths of this machine, which nobody else should get."""
+    parts: list[Any] = [graph.graph, *graph.functions]
+    for part in parts:
+        del part.metadata_props[:]
+        for value in (*part.node, *getattr(part, "input", ()), *part.value_info):
+            if not isinstance(value, str):
+                del value.metadata_props[:]
+                value.ClearField("doc_string")
 
 
 def halve(graph: ModelProto) -> None:
