@@ -7,7 +7,8 @@ import colorsys
 import numpy as np
 
 from diorama.data.labels import NYU13
-from diorama.data.world.materials import Colour, Material
+from diorama.data.world.materials import Colour
+from diorama.data.world.painter import Painter
 from diorama.data.world.primitives import Builder
 
 BED, BOOKS, CEILING, CHAIR, FLOOR, FURNITURE, OBJECTS, PICTURE, SOFA, TABLE, TV, WALL, WINDOW = range(len(NYU13))
@@ -22,7 +23,7 @@ WOODS: tuple[Colour, ...] = (
 )
 
 
-class Kit:
+class Kit(Painter):
     """What a room is furnished with: a builder, a random stream, and the woods and fabrics its pieces share."""
 
     def __init__(self, builder: Builder, random: np.random.Generator, saturation: float, white: float) -> None:
@@ -33,18 +34,6 @@ class Kit:
         self.dark = self.paint("plain", (0.09, 0.09, 0.1), values=(0.05, 1.0), gloss=0.04)
         self.metal = self.paint("plain", (0.55, 0.56, 0.58), gloss=0.25)
         self.white = self.paint("plain", (0.88, 0.87, 0.84), values=(0.03, 1.0), gloss=0.02)
-
-    def paint(
-        self,
-        kind: str,
-        colour: Colour,
-        accent: Colour = (0.1, 0.1, 0.1),
-        values: tuple[float, ...] = (),
-        gloss: float = 0.0,
-        glow: float = 0.0,
-    ) -> int:
-        """A new material with a seed of its own."""
-        return self.builder.paint(Material(kind, colour, accent, values, int(self.random.integers(256)), gloss, glow))
 
     def uniform(self, low: float, high: float) -> float:
         """A number between `low` and `high`."""

@@ -7,7 +7,7 @@ import colorsys
 import numpy as np
 
 from diorama.data.labels import CITYSCAPES19
-from diorama.data.world.materials import Colour, Material
+from diorama.data.world.painter import Painter
 from diorama.data.world.primitives import Builder
 
 (
@@ -33,7 +33,7 @@ from diorama.data.world.primitives import Builder
 ) = range(len(CITYSCAPES19))
 
 
-class Props:
+class Props(Painter):
     """Materials that a street shares, and its random stream."""
 
     def __init__(self, builder: Builder, random: np.random.Generator, autumn: float) -> None:
@@ -48,18 +48,6 @@ class Props:
         self.plate = self.paint("plain", (0.9, 0.9, 0.86))
         self.bark = self.paint("mottle", (0.3, 0.24, 0.19), (0.2, 0.16, 0.13), values=(0.5, 0.0))
         self.leaves = [self._leaf() for _ in range(4)]
-
-    def paint(
-        self,
-        kind: str,
-        colour: Colour,
-        accent: Colour = (0.1, 0.1, 0.1),
-        values: tuple[float, ...] = (),
-        gloss: float = 0.0,
-        glow: float = 0.0,
-    ) -> int:
-        """A new material with a seed of its own."""
-        return self.builder.paint(Material(kind, colour, accent, values, int(self.random.integers(256)), gloss, glow))
 
     def _leaf(self) -> int:
         if self.maybe(self.autumn):
