@@ -108,6 +108,25 @@ def load_model(path: str | Path, *, method: str | None = None) -> tuple[Method, 
     return _fill(build(config, path), path, config["method"]), config
 
 
+def start_from(method: Method, path: str | Path) -> list[str]:
+    """Copy into `method` every weight of a trained model that it has under the same name and shape; the names of its others come back.
+
+    Args:
+        method: the network to start; its class may differ from the model's, as may its number of classes.
+        path: a .safetensors file, or a folder with model.safetensors.
+
+    Raises:
+        ModelError: no such file, or not one weight fits.
+    """
+    trained, _ = load_model(path)
+    own, weights = method.state_dict(), trained.state_dict()
+    fitting = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
+    if not fitting:
+        raise ModelError(f"{path}: no weight fits the new model. Take a model of the same method and backbone, or leave it out.")
+    method.load_state_dict(fitting, strict=False)
+    return sorted(own.keys() - fitting.keys())
+
+
 def build(config: ModelConfig, path: Path) -> Method:
     """The method of `config` with fresh weights; a backbone's own weights are never fetched.
 

@@ -18,8 +18,9 @@ from diorama.data.cache import CachedDataset
 from diorama.data.loader import Source, StepLoader, move
 from diorama.data.transforms import train_transform
 from diorama.errors import TrainingError
-from diorama.export.model_file import save_model
+from diorama.export.model_file import save_model, start_from
 from diorama.methods.base import Method, StepContext
+from diorama.prediction.predictor import find_model
 from diorama.running.evaluate import Evaluation, evaluate_model
 from diorama.running.preparation import about, advised, check, count_labels, evaluation_split, launch, rules
 from diorama.running.progress import TrainingProgress
@@ -59,6 +60,8 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
     torch.manual_seed(config.seed)
     method: Method = method_class(config.model)
     check(config, method, dataset, baselines)
+    if config.trainer.start_from and not resume:
+        begin_with(method, config.trainer.start_from)
     run = RunFolder(resume) if resume else RunFolder.create(config.out or "runs", f"{config.method}-{config.dataset}")
     training = None
     try:
@@ -79,6 +82,12 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
             run.discard()
         raise
     return run.path
+
+
+def begin_with(method: Method, model: str) -> None:
+    """Give `method` the weights of a trained model, and say which of its own start new."""
+    new = start_from(method, find_model(model))
+    logger.info("starts from %s; new: %s", model, ", ".join(new) or "nothing")
 
 
 class Training:

@@ -13,6 +13,8 @@ class Trainer:
     """How to train, whatever the method.
 
     Args:
+        start_from: a trained model (shipped name, run folder or .safetensors file) whose weights the run begins with; weights of other
+            names or shapes, such as the head for another number of classes, start new.
         batch_size: samples per source, process and step.
         accumulate: steps whose gradients are averaged before one update.
         steps: stop after this many steps even if the stages are longer; stages keep their schedules. None: run all stages.
@@ -31,6 +33,7 @@ class Trainer:
         loggers: "csv" is always on; "tensorboard", "wandb" and "mlflow" need their packages.
     """
 
+    start_from: str | None = None
     batch_size: int = 8
     accumulate: int = 1
     steps: int | None = None
