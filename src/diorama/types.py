@@ -5,6 +5,7 @@ Imports no torch: the ONNX runtime and the readers use the same names.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -55,6 +56,13 @@ class Sample(TypedDict, total=False):
 
 SCENE_KEYS = frozenset(Sample.__annotations__) - {"meta"}
 """The keys a data set can provide and a method can need."""
+
+
+INPUT_CHANNELS = {"image": 3, "right": 3, "sparse_depth": 1}
+"""Keys of `Sample` that a network can take as input, with their channels."""
+
+Inputs = Mapping[str, NDArray[np.float32]]
+"""What a network is given, in NumPy: key of `INPUT_CHANNELS` -> `(B, C, H, W)`; RGB in 0..1, depth in metres with 0 = unknown."""
 
 
 class Prediction(NamedTuple):

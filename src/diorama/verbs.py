@@ -64,11 +64,13 @@ def predict(words: Sequence[str]) -> int:
     """Predict on photos; 1 if one of them had to be skipped."""
     parser = VerbParser(
         "predict",
-        "Semantics and metric depth of photos: label PNG, 16-bit depth PNG, overlay, coloured point cloud and JSON for each.",
+        "Semantics and metric depth of photos, or dense depth of sparse: label PNG, 16-bit depth PNG, overlay, coloured point cloud, JSON.",
         "diorama predict photos/ --out results --save overlay depth",
     )
-    parser.add_argument("source", help="a photo, a folder, a glob pattern in quotes, or a .txt list of paths")
+    parser.add_argument("source", help="a photo (or sparse depth map), a folder, a glob pattern in quotes, or a .txt list of paths")
     parser.add_argument("--model", default="ci_net-nyuv2", metavar="NAME", help="shipped model (see `diorama methods`), run folder or file")
+    parser.add_argument("--image", type=Path, metavar="DIR", help="photos that go with sparse depth, paired by file name (or one file)")
+    parser.add_argument("--sparse-depth", type=Path, metavar="DIR", help="sparse depth that goes with photos, for models that take both")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results; default: the next free runs/predict-N")
     parser.add_argument("--save", nargs="+", metavar="KIND", help="any of semantic depth json overlay ply panel; default: all but panel")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")

@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from diorama.data.base import SceneDataset
 from diorama.data.labels import LabelSet
-from diorama.types import Frame, Prediction
+from diorama.types import Frame, Inputs, Prediction
 
 CLASSES = 5
 
@@ -38,8 +37,9 @@ class Toy(SceneDataset):
         return Frame(**{key: value for key, value in frame.items() if key not in self.without})  # type: ignore[typeddict-item]
 
 
-def _predict(images: NDArray[np.float32]) -> Prediction:
+def _predict(inputs: Inputs) -> Prediction:
     """Reads the class off the red channel, confuses 0 and 1 where the green one is bright, and answers depth = 1.5 + class."""
+    images = inputs["image"]
     kind = np.round(images[:, 0] * 255 / 30)
     said = np.where((images[:, 1] > 0.8) & (kind < 2), 1 - kind, kind)
     logits = -np.abs(said[:, None] - np.arange(CLASSES, dtype=np.float32)[None, :, None, None])
@@ -52,5 +52,5 @@ def toy() -> type[Toy]:
 
 
 @pytest.fixture(scope="session")
-def predict() -> Callable[[NDArray[np.float32]], Prediction]:
+def predict() -> Callable[[Inputs], Prediction]:
     return _predict

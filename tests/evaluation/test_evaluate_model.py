@@ -26,7 +26,7 @@ from diorama.running.batches import network_image
 from diorama.running.evaluate import Evaluation, evaluate_model
 from diorama.running.report import write_report
 from diorama.running.torch_predictor import torch_gather, torch_predictor
-from diorama.types import Prediction
+from diorama.types import Inputs, Prediction
 
 FOLDER = by_name("folder", cap=10.0)
 
@@ -136,9 +136,9 @@ def test_values_of_the_toy_by_an_independent_count(toy: Any, predict: Any) -> No
 def test_the_network_sees_its_size_and_the_truth_keeps_its_own(toy: Any, predict: Any) -> None:
     shapes = set()
 
-    def small(images: np.ndarray) -> Prediction:
-        shapes.add(images.shape)
-        return predict(images)
+    def small(inputs: Inputs) -> Prediction:
+        shapes.add(inputs["image"].shape)
+        return predict(inputs)
 
     found = evaluate_model(small, toy(5), FOLDER, size=(24, 32), batch_size=4, progress=False, draws=0)
     assert shapes == {(4, 3, 24, 32)}  # the last, short batch is filled up
@@ -157,7 +157,8 @@ def test_images_are_area_averaged_when_shrinking() -> None:
 
 
 def test_flip_averaging_predicts_the_mirrored_image_and_says_so(toy: Any) -> None:
-    def leaning(images: np.ndarray) -> Prediction:
+    def leaning(inputs: Inputs) -> Prediction:
+        images = inputs["image"]
         columns = np.linspace(1, 3, images.shape[-1], dtype=np.float32)
         return Prediction(depth=np.broadcast_to(columns, (len(images), 1, *images.shape[-2:])))
 
@@ -172,8 +173,8 @@ def test_flip_averaging_predicts_the_mirrored_image_and_says_so(toy: Any) -> Non
 
 
 def test_median_alignment_undoes_a_scale(toy: Any, predict: Any) -> None:
-    def scaled(images: np.ndarray) -> Prediction:
-        return Prediction(depth=predict(images).depth * 0.01)
+    def scaled(inputs: Inputs) -> Prediction:
+        return Prediction(depth=predict(inputs).depth * 0.01)
 
     for align in ("median", "median_global"):
         one, other = (evaluate_model(net, toy(4), by_name("folder", align=align), progress=False, draws=0) for net in (predict, scaled))
@@ -192,8 +193,8 @@ def test_a_single_task_on_either_side_is_enough(toy: Any, predict: Any) -> None:
 def test_uncertainty_is_scored_when_there_is_any(toy: Any, predict: Any) -> None:
     data = toy(3)
 
-    def sure(images: np.ndarray) -> Prediction:
-        said = predict(images)
+    def sure(inputs: Inputs) -> Prediction:
+        said = predict(inputs)
         return said._replace(uncertainty=np.ones_like(said.depth))
 
     found = evaluate_model(sure, data, FOLDER, progress=False)
@@ -241,7 +242,7 @@ def test_a_torch_module_is_evaluated_in_evaluation_mode_and_left_as_it_was(toy: 
     assert one.values == other.values
     assert (net.training, net.drop.training, net.norm.training) == (True, True, False)
     assert torch_gather("x") == ["x"]
-    half = torch_predictor(net, "cpu", "bf16-mixed")(np.ones((1, 3, 4, 4), np.float32))
+    half = torch_predictor(net, "cpu", "bf16-mixed")({"image": np.ones((1, 3, 4, 4), np.float32)})
     assert half.depth.dtype == np.float32
 
 
@@ -306,7 +307,7 @@ def test_real_rooms_score_their_own_truth_as_perfect(real_data: Path) -> None:
     data.ids = data.ids[:3]
     frames = iter(list(data))
 
-    def oracle(images: np.ndarray) -> Prediction:
+    def oracle(_: Inputs) -> Prediction:
         frame = next(frames)
         logits = (frame["semantic"][None] == np.arange(40)[:, None, None]).astype(np.float32)
         return Prediction(logits[None], frame["depth"][None, None])

@@ -41,7 +41,7 @@ def test_the_file_computes_what_the_formula_says(tiny: Any, exported: dict[str, 
     model = OnnxModel(exported[kind] / "model.onnx", threads=1)
     for batch, height, width in ((1, 33, 47), (3, 200, 131)):
         images = np.random.default_rng(height).random((batch, 3, height, width), np.float32)
-        found = model(images)
+        found = model({"image": images})
         logits, depth = by_hand(tiny, images)
         # fp16 weights have 11 significant bits; sixteen products of them add up.
         tolerance = 4e-3 if kind == "fp16" else 1e-5
@@ -78,8 +78,8 @@ def test_parity_is_measured_at_odd_sizes_and_beyond_the_trace() -> None:
 
 def test_a_graph_that_differs_from_torch_is_not_written(tiny: Any, tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Shifted(EagerModel):
-        def __call__(self, images: Any) -> Any:
-            found = super().__call__(images)
+        def __call__(self, inputs: Any) -> Any:
+            found = super().__call__(inputs)
             return found._replace(depth=found.depth + 0.01)
 
     monkeypatch.setattr(export_module, "EagerModel", Shifted)
@@ -106,7 +106,7 @@ def test_wrong_arrays_and_devices_are_refused(exported: dict[str, Path], tiny_fi
     for model in (OnnxModel(path, threads=1), load(tiny_file).model):
         for images in (np.zeros((3, 32, 32), np.float32), np.zeros((1, 3, 32, 32), np.uint8)):
             with pytest.raises(ShapeError, match=r"Give floats \(B, 3, H, W\)"):
-                model(images)
+                model({"image": images})
     with pytest.raises(ModelError, match="not available to onnxruntime"):
         OnnxModel(path, device="abacus")
     with pytest.raises(ModelError, match="not available to torch"):
@@ -176,7 +176,7 @@ def test_ci_net_is_exported_with_its_attention(tmp_path: Path) -> None:
     images = np.random.default_rng(3).random((1, 3, 160, 193), np.float32)
     with torch.inference_mode():
         expected = method(torch.from_numpy(images))
-    found = OnnxModel(tmp_path / "ci_net.onnx", threads=1)(images)
+    found = OnnxModel(tmp_path / "ci_net.onnx", threads=1)({"image": images})
     np.testing.assert_allclose(found.depth, expected.depth, atol=1e-3)
     np.testing.assert_allclose(found.semantic_logits, expected.semantic_logits, atol=1e-3 * float(expected.semantic_logits.abs().max()))
 

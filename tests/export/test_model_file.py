@@ -30,7 +30,7 @@ def test_what_comes_back_is_what_went_in(tiny: Any, tiny_file: Path) -> None:
         assert torch.equal(method.state_dict()[key], value)
     assert (config["method"], config["format"]) == ("tiny", 1)
     assert config["depth"] == {"cap": 10.0, "unit": "m"}
-    assert config["input"] == {"size": [48, 64], "multiple_of": 32}
+    assert config["input"] == {"keys": ["image"], "size": [48, 64], "multiple_of": 32}
     assert config["training"] == {"data": "none", "terms": "free"}
     labels = label_set(config)
     assert labels is not None

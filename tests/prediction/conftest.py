@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from diorama.export.config import ModelConfig
 from diorama.prediction.predictor import Predictor
-from diorama.types import Prediction
+from diorama.types import Inputs, Prediction
 
 
 def toy_config(size: list[int] | None = None, **training: object) -> ModelConfig:
@@ -35,7 +35,8 @@ class RedModel:
     seen: list[tuple[int, ...]] = field(default_factory=list)
     outputs: tuple[str, ...] = ("semantic_logits", "depth")
 
-    def __call__(self, images: NDArray[np.float32]) -> Prediction:
+    def __call__(self, inputs: Inputs) -> Prediction:
+        images = inputs["image"]
         self.seen.append(images.shape)
         red, green = images[:, 0], images[:, 1]
         found = {"semantic_logits": np.stack([np.full_like(red, 0.5), red], 1), "depth": 4 + green[:, None]}

@@ -94,7 +94,7 @@ def test_a_folder_gives_one_scene_after_the_other(predictor: Predictor, half_red
 
 def test_batches_go_to_the_network_as_they_are(predictor: Predictor, model: Any) -> None:
     images = np.random.default_rng(0).random((2, 3, 37, 41), np.float32)
-    np.testing.assert_array_equal(predictor.batch(images).depth, 4 + images[:, 1:2])
+    np.testing.assert_array_equal(predictor.batch({"image": images}).depth, 4 + images[:, 1:2])
     assert model.seen == [(2, 3, 37, 41)]
 
 

@@ -31,7 +31,8 @@ class Constant:
         "training": {"data": "nothing", "seed": 7}, "export": {},
     }  # fmt: skip
 
-    def __call__(self, images: Any) -> Prediction:
+    def __call__(self, inputs: Any) -> Prediction:
+        images = inputs["image"]
         logits = np.zeros((len(images), 13, *images.shape[2:]), np.float32)
         logits[:, 2] = 1
         return Prediction(logits, np.full((len(images), 1, *images.shape[2:]), 2, np.float32))

@@ -143,7 +143,9 @@ def read_labels(path: str | Path) -> NDArray[Any]:
         )
 
 
-def read_depth(path: str | Path, scale: float | None = None, key: str = "depth") -> NDArray[np.float32]:
+def read_depth(
+    path: str | Path, scale: float | None = None, key: str = "depth", unrecorded: float | None = None
+) -> NDArray[np.float32]:
     """`(H, W)` depth [m], 0 = unknown, from a 16-bit PNG or TIFF, NPY, PFM or HDF5 file.
 
     Args:
@@ -151,6 +153,7 @@ def read_depth(path: str | Path, scale: float | None = None, key: str = "depth")
         scale: integers of the file are metres * scale (256: KITTI, 1000: millimetres). None: what the PNG itself records.
             Float files (NPY, PFM, TIFF, HDF5) hold metres, where infinity is unknown.
         key: name of the array in an HDF5 file.
+        unrecorded: the scale of a PNG that records none.
 
     Raises:
         DataError: missing, damaged, 8-bit, without a known scale, not two-dimensional, NaN or negative.
@@ -167,7 +170,7 @@ def read_depth(path: str | Path, scale: float | None = None, key: str = "depth")
         values = read_hdf5(path, key)
     else:
         values, recorded = _read_depth_image(path)
-        scale = recorded if scale is None else scale
+        scale = next((value for value in (scale, recorded, unrecorded) if value is not None), None)
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         values = values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim != 2:

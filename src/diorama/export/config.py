@@ -35,9 +35,14 @@ class ModelConfig(TypedDict):
     init: dict[str, Any]  # dataclasses.asdict(method.config)
     labels: dict[str, Any] | None  # name, classes, palette; None without a semantic output
     depth: dict[str, Any] | None  # cap [m], unit; None without a depth output
-    input: dict[str, Any]  # size [height, width] it was trained at or None, multiple_of
+    input: dict[str, Any]  # keys (absent: image), size [height, width] it was trained at or None, multiple_of
     training: dict[str, Any]  # data, terms and whatever else the trainer knows
     export: dict[str, Any]  # empty, or what the ONNX export measured
+
+
+def input_keys(config: ModelConfig) -> tuple[str, ...]:
+    """What the network takes, in the order of its arguments: keys of `INPUT_CHANNELS`."""
+    return tuple(config["input"].get("keys", ("image",)))
 
 
 def label_set(config: ModelConfig) -> LabelSet | None:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diorama.errors import ModelError
 from diorama.export.config import ModelConfig
-from diorama.export.runtime import check_images
-from diorama.types import Prediction
+from diorama.export.runtime import checked
+from diorama.types import Inputs, Prediction
 
 if TYPE_CHECKING:
     from diorama.methods.base import Method
@@ -39,18 +38,18 @@ class EagerModel:
         self.config = config
         self._device = device
 
-    def __call__(self, images: NDArray[np.float32]) -> Prediction:
-        """The prediction for `(B, 3, H, W)` float32 RGB in 0..1; NumPy arrays, depth in metres.
+    def __call__(self, inputs: Inputs) -> Prediction:
+        """The prediction for `inputs`; NumPy arrays, depth in metres.
 
         Raises:
-            ShapeError: another number of dimensions or channels.
+            ShapeError: another number of dimensions or channels, or an input is missing.
         """
         import torch
 
-        check_images(images)
+        parts = checked(inputs, self._method.inputs).values()
         with torch.inference_mode():
-            # A copy, because torch warns about arrays it may not write to.
-            found: Prediction = self._method(torch.from_numpy(np.array(images, np.float32)).to(self._device))
+            # Copies, because torch warns about arrays it may not write to.
+            found: Prediction = self._method(*(torch.from_numpy(np.array(part, np.float32)).to(self._device) for part in parts))
         arrays: list[Any] = [None if value is None else value.float().cpu().numpy() for value in found]
         return Prediction(*arrays)
 

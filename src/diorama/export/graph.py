@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from diorama.errors import ModelError
-from diorama.types import Prediction
+from diorama.types import INPUT_CHANNELS, Prediction
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -32,7 +32,7 @@ _SMALLEST_HALF = 256
 
 
 def to_onnx(method: Method) -> ModelProto:
-    """The graph of `method` with dynamic batch, height and width: input `image`, outputs named as in `Prediction`.
+    """The graph of `method` with dynamic batch, height and width: inputs named as the method's, outputs as in `Prediction`.
 
     Raises:
         ModelError: onnxscript is missing, or torch cannot trace the network.
@@ -46,13 +46,14 @@ def to_onnx(method: Method) -> ModelProto:
             super().__init__()
             self.method = method
 
-        def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-            found: Prediction = self.method(image)
+        def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+            found: Prediction = self.method(*inputs)
             return tuple(getattr(found, name) for name in names)
 
     dim = torch.export.Dim
-    shapes = {"image": {0: dim("batch", min=1, max=1024), 2: dim("height", min=32, max=16384), 3: dim("width", min=32, max=16384)}}
-    network, example = Exported().eval(), (torch.rand(2, 3, *TRACED),)
+    free = {0: dim("batch", min=1, max=1024), 2: dim("height", min=32, max=16384), 3: dim("width", min=32, max=16384)}
+    example = tuple(torch.rand(2, INPUT_CHANNELS[key], *TRACED) for key in method.inputs)
+    network, shapes = Exported().eval(), (tuple(free for _ in example),)
     try:
         with torch.no_grad(), warnings.catch_warnings(), static_same_padding(method):
             # The exporter warns about its own internals; what matters to a user is measured afterwards.
@@ -66,7 +67,7 @@ def to_onnx(method: Method) -> ModelProto:
             program = torch.onnx.export(
                 traced,
                 example,
-                input_names=["image"],
+                input_names=list(method.inputs),
                 output_names=names,
                 dynamic_shapes=shapes,
                 opset_version=_OPSET,
@@ -151,5 +152,5 @@ def _outputs_of(method: Method) -> list[str]:
     import torch
 
     with torch.inference_mode():
-        found: Prediction = method.eval()(torch.rand(1, 3, *TRACED))
+        found: Prediction = method.eval()(*(torch.rand(1, INPUT_CHANNELS[key], *TRACED) for key in method.inputs))
     return [name for name in OUTPUTS if getattr(found, name) is not None]

@@ -64,7 +64,11 @@ def save_model(
         "init": init,
         "labels": None if labels is None else _labels_json(labels),
         "depth": None if depth_cap is None else {"cap": float(depth_cap), "unit": "m"},
-        "input": {"size": None if input_size is None else [int(side) for side in input_size], "multiple_of": int(multiple_of)},
+        "input": {
+            "keys": list(method.inputs),
+            "size": None if input_size is None else [int(side) for side in input_size],
+            "multiple_of": int(multiple_of),
+        },
         "training": {**origin, **training},
         "export": {},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.errors import ModelError, ShapeError
-from diorama.export.config import ModelConfig, metadata_config
-from diorama.types import Prediction
+from diorama.export.config import ModelConfig, input_keys, metadata_config
+from diorama.types import INPUT_CHANNELS, Inputs, Prediction
 
 
 class OnnxModel:
-    """An exported model: `(B, 3, H, W)` RGB in 0..1 in, NumPy `Prediction` out.
+    """An exported model: `Inputs` in, NumPy `Prediction` out.
 
     Args:
         path: a file that `diorama export` wrote.
@@ -51,22 +52,36 @@ class OnnxModel:
         if unknown:
             raise ModelError(f"{path}: outputs {sorted(unknown)} are not part of a Prediction. Export the model anew.")
 
-    def __call__(self, images: NDArray[np.float32]) -> Prediction:
-        """The prediction for `(B, 3, H, W)` float32 RGB in 0..1; NumPy arrays, depth in metres.
+    def __call__(self, inputs: Inputs) -> Prediction:
+        """The prediction for `inputs`; NumPy arrays, depth in metres.
 
         Raises:
-            ShapeError: another number of dimensions or channels.
+            ShapeError: another number of dimensions or channels, or an input is missing.
         """
-        check_images(images)
-        found: list[Any] = self._session.run(self._outputs, {"image": np.ascontiguousarray(images, np.float32)})
+        feed = {key: np.ascontiguousarray(part, np.float32) for key, part in checked(inputs, input_keys(self.config)).items()}
+        found: list[Any] = self._session.run(self._outputs, feed)
         return Prediction(**dict(zip(self._outputs, found, strict=True)))
 
 
-def check_images(images: NDArray[Any]) -> None:
-    """Refuse anything but `(B, 3, H, W)` floating point.
+_MEANING = {"image": "RGB in 0..1", "right": "RGB in 0..1", "sparse_depth": "metres, 0 = unknown"}
+
+
+def checked(inputs: Inputs, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The entries of `inputs` that a network takes, `(B, C, H, W)` floats each, in the order of `keys`.
 
     Raises:
-        ShapeError: another shape or an integer type.
+        ShapeError: one is missing, has another shape or an integer type, or two differ in batch or size.
     """
-    if images.ndim != 4 or images.shape[1] != 3 or not np.issubdtype(images.dtype, np.floating):
-        raise ShapeError(f"images have shape {images.shape} and type {images.dtype}. Give floats (B, 3, H, W), RGB in 0..1.")
+    found: dict[str, NDArray[Any]] = {}
+    for key in keys:
+        wanted = f"floats (B, {INPUT_CHANNELS[key]}, H, W), {_MEANING[key]}"
+        if key not in inputs:
+            raise ShapeError(f"the network takes '{key}', which is not given ({', '.join(inputs) or 'nothing'}). Give {wanted}.")
+        part = np.asarray(inputs[key])
+        if part.ndim != 4 or part.shape[1] != INPUT_CHANNELS[key] or not np.issubdtype(part.dtype, np.floating):
+            raise ShapeError(f"'{key}' has shape {part.shape} and type {part.dtype}. Give {wanted}.")
+        found[key] = part
+    if len({(part.shape[0], *part.shape[2:]) for part in found.values()}) > 1:
+        shapes = ", ".join(f"{key} {part.shape}" for key, part in found.items())
+        raise ShapeError(f"inputs of different size ({shapes}). Bring them to one size.")
+    return found

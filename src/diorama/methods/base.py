@@ -52,6 +52,8 @@ class Method(nn.Module):
 
     needs: ClassVar[frozenset[str]]
     """Keys of `Sample` that the whole method trains on."""
+    inputs: ClassVar[tuple[str, ...]] = ("image",)
+    """Keys of `Sample` that `forward` takes, in this order; the exported graph's inputs carry these names."""
     config_class: ClassVar[type[Any]]
     citation: ClassVar[str]
 
@@ -60,8 +62,8 @@ class Method(nn.Module):
     """What this configuration needs: `needs`, or less when parts are switched off."""
 
     @abstractmethod
-    def forward(self, image: Tensor) -> Prediction:
-        """`(B, 3, H, W)` RGB in 0..1 -> `Prediction`; exportable, any size."""
+    def forward(self, *inputs: Any, **named: Any) -> Prediction:
+        """A tensor `(B, C, H, W)` for each of `inputs` -> `Prediction`; exportable, any size."""
 
     @abstractmethod
     def losses(self, batch: Mapping[str, Sample], context: StepContext, turn: Turn) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Model names and files -> `Predictor`: photos of any size in, semantics and metric depth of the same size out.
+"""Model names and files -> `Predictor`: photos or sparse depth of any size in, semantics and metric depth of the same size out.
 
 Without torch for ONNX files and the shipped models; `.safetensors` models import it when they are loaded.
 """
@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diorama.data import io
 from diorama.data.labels import LabelSet
-from diorama.errors import ConfigError, ModelError, ShapeError, suggest
-from diorama.export.config import CONFIG_NAME, ModelConfig, label_set, model_in, parse, wrong_kind
+from diorama.errors import ConfigError, DataError, ModelError, ShapeError, suggest
+from diorama.export.config import CONFIG_NAME, ModelConfig, input_keys, label_set, model_in, parse, wrong_kind
+from diorama.prediction.inputs import Given, prepared, read_photo, read_sparse_depth
 from diorama.prediction.pointcloud import ASSUMED_FIELD_OF_VIEW, intrinsics_from_field_of_view
 from diorama.prediction.result import ScenePrediction
-from diorama.prediction.sources import find_images
-from diorama.types import Prediction
+from diorama.prediction.sources import find_images, partner
+from diorama.types import Inputs, Prediction
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the models that come with the package: `<method>-<data>/{model.onnx,model.safetensors,config.json,README.md}`."""
@@ -31,16 +31,16 @@ DEFAULT_PIXELS = 320 * 240
 
 
 class Model(Protocol):
-    """A network that takes and gives NumPy arrays: `OnnxModel` or `EagerModel`."""
+    """A network that takes and gives NumPy arrays: `OnnxModel`, `EagerModel` or `ClassicalModel`."""
 
     config: ModelConfig
 
-    def __call__(self, images: NDArray[np.float32]) -> Prediction:
-        """`(B, 3, H, W)` float32 RGB in 0..1 -> `Prediction` of arrays."""
+    def __call__(self, inputs: Inputs) -> Prediction:
+        """`Inputs` -> `Prediction` of arrays."""
 
 
 class Predictor:
-    """A model ready for photos.
+    """A model ready for photos, for sparse depth, or for both, as its network asks.
 
     Args:
         model: the network behind it.
@@ -51,57 +51,86 @@ class Predictor:
     def __init__(self, model: Model, name: str, backend: str) -> None:
         self.model, self.name, self.backend = model, name, backend
         self.config = model.config
+        self.inputs = input_keys(self.config)
+        """What the network takes; the first one is what `scene` and `predict` are given."""
         self.labels: LabelSet | None = label_set(self.config)
         self.depth_cap: float | None = None if self.config["depth"] is None else float(self.config["depth"]["cap"])
 
-    def batch(self, images: NDArray[np.float32]) -> Prediction:
-        """The network's own answer to `(B, 3, H, W)` float32 RGB in 0..1, at that size: arrays, depth in metres.
+    def batch(self, inputs: Inputs) -> Prediction:
+        """The network's own answer to `inputs`, at their size: arrays, depth in metres.
 
         Raises:
-            ShapeError: another number of dimensions or channels.
+            ShapeError: another number of dimensions or channels, or an input is missing.
         """
-        return self.model(images)
+        return self.model(inputs)
 
     def predict(
-        self, source: str | Path, *, intrinsics: NDArray[np.float64] | None = None, field_of_view: float | None = None
+        self,
+        source: str | Path,
+        *,
+        image: str | Path | None = None,
+        sparse_depth: str | Path | None = None,
+        intrinsics: NDArray[np.float64] | None = None,
+        field_of_view: float | None = None,
     ) -> Iterator[ScenePrediction]:
-        """One `ScenePrediction` after the other for a photo, a folder, a glob pattern or a list; see `scene` for the camera.
+        """One `ScenePrediction` after the other for a file, a folder, a glob pattern or a list; see `scene` for the camera.
+
+        Args:
+            source: photos, or sparse depth if that is what the network takes first.
+            image: photos of the same places: a folder paired by file name, or one file.
+            sparse_depth: points of the same places, likewise.
+            intrinsics: see `scene`.
+            field_of_view: see `scene`.
 
         Raises:
-            DataError: nothing to predict on, or a photo that cannot be read.
+            DataError: nothing to predict on, or a file that cannot be read or has no partner.
         """
-        for item in find_images(source):
-            yield self.scene(item.path, intrinsics=intrinsics, field_of_view=field_of_view)
+        for item in find_images(source, kind=self.inputs[0]):
+            others: dict[str, Any] = {
+                key: partner(item, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None
+            }
+            yield self.scene(item.path, **others, intrinsics=intrinsics, field_of_view=field_of_view)
 
     def scene(
         self,
-        photo: str | Path | NDArray[np.uint8],
+        source: Given,
         *,
+        image: Given | None = None,
+        sparse_depth: Given | None = None,
         intrinsics: NDArray[np.float64] | None = None,
         field_of_view: float | None = None,
     ) -> ScenePrediction:
-        """Semantics and depth of one photo, at its own size.
+        """Semantics and depth of one place, at the size of `source`.
 
         Args:
-            photo: a path, or `(H, W, 3)` uint8 RGB.
+            source: what the network takes first: a photo (path, or `(H, W, 3)` uint8 RGB), or sparse depth (path, or `(H, W)` float
+                metres, 0 = unknown).
+            image: the photo that goes with sparse depth; it colours the outputs, and networks that take both look at it.
+            sparse_depth: the points that go with a photo, for networks that take both.
             intrinsics: `(3, 3)` of the photo [px]; only the point cloud uses it.
             field_of_view: instead of intrinsics, the angle over the longer side [degrees]. Without either the camera the model was
                 trained with is assumed, if the model says which it was, else 60 degrees.
 
         Raises:
-            DataError: the photo cannot be read.
-            ShapeError: the array is no RGB image.
+            DataError: a file cannot be read, or an input that the network takes is not given.
+            ShapeError: an array of the wrong shape, or photo and points of different sizes.
         """
-        path = None if isinstance(photo, np.ndarray) else Path(photo)
-        image = photo if isinstance(photo, np.ndarray) else io.read_image(photo)
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise ShapeError(f"a photo of shape {image.shape} and type {image.dtype}. Give uint8 (H, W, 3), RGB.")
-        height, width = image.shape[:2]
+        path = None if isinstance(source, np.ndarray) else Path(source)
+        given = {"image": image, "sparse_depth": sparse_depth, self.inputs[0]: source}
+        photo = None if given["image"] is None else read_photo(given["image"])
+        points = None if given["sparse_depth"] is None else read_sparse_depth(given["sparse_depth"])
+        maps = {key: value for key, value in (("image", photo), ("sparse_depth", points)) if value is not None}
+        if missing := [key for key in self.inputs if key not in maps]:
+            raise DataError(f"{self.name} also takes '{missing[0]}', which is not given. Pass {missing[0]}=...")
+        if len({value.shape[:2] for value in maps.values()}) > 1:
+            raise ShapeError(f"photo {photo.shape[:2]} and sparse depth {points.shape} differ in size. Give both at one size.")  # type: ignore[union-attr]
+        height, width = maps[self.inputs[0]].shape[:2]
         size = self.working_size(height, width)
-        answer = self.model(_network_input(image, size))
+        answer = self.model({key: prepared(key, maps[key], size) for key in self.inputs})
         camera, assumed = self._camera(height, width, intrinsics, field_of_view)
         return ScenePrediction(
-            image=image,
+            image=photo,
+            sparse_depth=points,
             semantic=None if answer.semantic_logits is None else resized_argmax(answer.semantic_logits[0], height, width),
             depth=None if answer.depth is None else _resized(answer.depth[0, 0], height, width),
             labels=self.labels,
@@ -122,7 +151,10 @@ class Predictor:
         """(height, width) at which the network sees a photo: as many pixels as it was trained on, in the photo's shape.
 
         A photo of the training shape gets the training size itself; the sides of others are multiples of `multiple_of`.
+        Sparse depth is seen at its own size: resizing would lose points.
         """
+        if "sparse_depth" in self.inputs:
+            return height, width
         trained = self.config["input"].get("size")
         multiple = max(1, int(self.config["input"].get("multiple_of", SMALLEST_SIDE)))
         if trained is not None and abs(width * trained[0] / (height * trained[1]) - 1) < 0.01:
@@ -231,14 +263,6 @@ def resized_argmax(logits: NDArray[np.float32], height: int, width: int) -> NDAr
         found[higher] = index
         np.maximum(best, value, out=best)
     return found
-
-
-def _network_input(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-    height, width = size
-    smaller = height < image.shape[0] or width < image.shape[1]
-    if image.shape[:2] != size:
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR), np.uint8)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
 def _resized(values: Any, height: int, width: int) -> NDArray[np.float32]:

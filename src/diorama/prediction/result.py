@@ -1,4 +1,4 @@
-"""What `predict` hands a user for one photo: semantics and metric depth at the photo's own size, and ways to keep and see them."""
+"""What `predict` hands a user for one place: semantics and metric depth at the input's own size, and ways to keep and see them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
+from diorama.data.cache import splat
 from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, suggest
 from diorama.prediction import pointcloud, render
@@ -38,10 +39,10 @@ _WORKING_JUMP = 0.04
 
 @dataclass(frozen=True)
 class ScenePrediction:
-    """One photo and what the network sees in it, all `(H, W)` of the photo."""
+    """One photo or sparse depth map and what the network sees in it, all `(H, W)` of the input."""
 
-    image: NDArray[np.uint8]
-    """`(H, W, 3)` RGB."""
+    image: NDArray[np.uint8] | None
+    """`(H, W, 3)` RGB; None if only sparse depth was given."""
     semantic: NDArray[np.uint8] | None
     """`(H, W)` train ids of `labels`; None if the model has no semantic output."""
     depth: NDArray[np.float32] | None
@@ -56,12 +57,23 @@ class ScenePrediction:
     model: dict[str, Any] = field(default_factory=dict)
     """Name, method, version and backend of the model."""
     path: Path | None = None
+    sparse_depth: NDArray[np.float32] | None = None
+    """`(H, W)` metres, 0 = unknown: the points that were given, if any."""
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the photo and of every map."""
-        height, width = self.image.shape[:2]
+        """(H, W) of the input and of every map."""
+        height, width = next(part for part in (self.image, self.sparse_depth) if part is not None).shape[:2]
         return height, width
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """`(H, W, 3)` RGB of what was given: the photo, else the predicted or the known depth in colours."""
+        if self.image is not None:
+            return self.image
+        depth = self.sparse_depth if self.depth is None else self.depth
+        assert depth is not None
+        return render.depth_colours(depth, *render.depth_range(depth))
 
     @property
     def field_of_view(self) -> float:
@@ -71,20 +83,28 @@ class ScenePrediction:
     def overlay(self) -> NDArray[np.uint8]:
         """`(H, W, 3)` RGB: classes over the photo; depth in colour if the model has no classes."""
         if self.semantic is not None and self.labels is not None:
-            return render.overlay(self.image, self.semantic, self.labels)
+            return render.overlay(self.picture, self.semantic, self.labels)
         if self.depth is None:
-            return self.image
+            return self.picture
         return render.depth_colours(self.depth, *render.depth_range(self.depth))
 
     def plot(self, *, tile: int = 640) -> NDArray[np.uint8]:
-        """One RGB picture of everything: photo, classes with legend, depth with its scale, points seen from the side.
+        """One RGB picture of everything: photo, known points, classes with legend, depth with its scale, points seen from the side.
 
         Args:
             tile: largest side of each of the pictures in it [px].
         """
-        photo = render.fit(self.image, tile, tile)
+        photo = render.fit(self.picture, tile, tile)
         height, width = photo.shape[:2]
-        tiles = [render.tile(photo, "Photo", note=self.path.name if self.path else "")]
+        name = self.path.name if self.path else ""
+        tiles = [] if self.image is None else [render.tile(photo, "Photo", note=name)]
+        if self.sparse_depth is not None:
+            dots = splat(self.sparse_depth, (height, width)) if height < self.size[0] else self.sparse_depth
+            near, far = render.depth_range(self.sparse_depth if self.depth is None else self.depth)
+            colours = render.fit(render.depth_colours(render.thickened(dots), near, far), width, height)
+            tiles.append(
+                render.tile(colours, "Known depth", note=name if self.image is None else f"{int((self.sparse_depth > 0).sum())} points")
+            )
         if self.semantic is not None and self.labels is not None:
             small = render.fit_labels(self.semantic, width, height)
             legend = render.legend(self.semantic, self.labels, width)
@@ -109,7 +129,7 @@ class ScenePrediction:
         # The network's blur between two surfaces widens with the photo: the allowed change per pixel shrinks with it.
         jump = _WORKING_JUMP * min(1.0, self.working_size[1] / self.size[1])
         return pointcloud.back_project(
-            self.depth, self.image, self.intrinsics, semantic=self.semantic, max_points=max_points, max_jump=jump
+            self.depth, self.picture, self.intrinsics, semantic=self.semantic, max_points=max_points, max_jump=jump
         )
 
     def save(self, out: str | Path, stem: str | None = None, save: Iterable[str] = DEFAULT_SAVE) -> list[Path]:

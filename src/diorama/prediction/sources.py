@@ -11,6 +11,9 @@ from pathlib import Path, PurePath
 from diorama.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".npy", ".pfm"})
+_SUFFIXES = {"image": IMAGE_SUFFIXES, "sparse_depth": DEPTH_SUFFIXES}
+"""What a network takes -> the files it may come in."""
 _VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".gif"})
 _MAX_LISTED = 1_000_000
 
@@ -24,8 +27,8 @@ class SourceImage:
     """Output files are OUT/`stem`.semantic.png and so on: the source's own tree, mirrored."""
 
 
-def find_images(source: str | Path, *, without: Path | None = None) -> list[SourceImage]:
-    """The images that `source` stands for, in order, each with its place in the mirrored tree.
+def find_images(source: str | Path, *, without: Path | None = None, kind: str = "image") -> list[SourceImage]:
+    """The images, or depth maps, that `source` stands for, in order, each with its place in the mirrored tree.
 
     A folder is searched with all its subfolders, sorted by path, hidden files left out. A list (.txt) keeps its order; its paths are
     relative to the list's folder. Two images of one folder that differ only in their suffix keep it in their stem
@@ -33,36 +36,40 @@ def find_images(source: str | Path, *, without: Path | None = None) -> list[Sour
 
     Args:
         source: a file, a folder, a glob pattern (`**` included) or a .txt list with one path per line.
+        kind: what a file has to be, "image" or "sparse_depth".
         without: a folder to leave out, the output folder of an earlier run inside the source.
 
     Raises:
         DataError: nothing is there, or it is of a kind that cannot be predicted on.
     """
-    text, path = str(source), Path(source)
+    text, path, suffixes = str(source), Path(source), _SUFFIXES[kind]
+    what = "image" if kind == "image" else "depth map"
     if "://" in text:
         raise DataError(f"{text}: addresses are not opened. Download the image and give its path.")
     if path.is_dir():
-        files, root = _in_folder(path), path
+        files, root = _in_folder(path, suffixes), path
         if not files:
-            raise DataError(f"{path}: no image in this folder or below ({_kinds()}). Give a folder with images.")
+            raise DataError(f"{path}: no {what} in this folder or below ({_kinds(suffixes)}). Give a folder with {what}s.")
     elif path.is_file():
         if path.suffix.lower() == ".txt":
-            files = _listed(path)
+            files = _listed(path, suffixes)
             root = _common_folder(files)
         else:
-            _check_kind(path)
+            _check_kind(path, suffixes)
             files, root = [path], path.parent
     elif glob.has_magic(text):
-        files = sorted(Path(hit) for hit in glob.iglob(text, recursive=True) if _is_image(Path(hit)))  # noqa: PTH207 (absolute patterns)
+        files = sorted(Path(hit) for hit in glob.iglob(text, recursive=True) if _is_kind(Path(hit), suffixes))  # noqa: PTH207 (absolute patterns)
         if not files:
-            raise DataError(f"{text}: the pattern matches no image ({_kinds()}). Quote it, and check it with `ls`.")
+            raise DataError(f"{text}: the pattern matches no {what} ({_kinds(suffixes)}). Quote it, and check it with `ls`.")
         root = _common_folder(files)
     else:
-        raise DataError(f"{text}: no such file or folder. Give an image, a folder, a pattern in quotes or a .txt list.")
+        raise DataError(
+            f"{text}: no such file or folder. Give {'an' if kind == 'image' else 'a'} {what}, a folder, a pattern in quotes or a .txt list."
+        )
     if without is not None:
         left = [file for file in files if not _inside(file, without)]
         if not left:
-            raise DataError(f"{text}: every image lies in the output folder {without}. Choose another output folder.")
+            raise DataError(f"{text}: every {what} lies in the output folder {without}. Choose another output folder.")
         files = left
     return _with_stems(files, root)
 
@@ -80,15 +87,35 @@ def _with_stems(files: list[Path], root: Path) -> list[SourceImage]:
     ]
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def partner(item: SourceImage, where: str | Path) -> Path:
+    """The file that belongs to `item`: `where` itself, or the one in the folder `where` that has its place in the tree and its name.
+
+    Of a KITTI pair `..._velodyne_raw_...` and `..._image_...` count as one name.
+
+    Raises:
+        DataError: there is none.
+    """
+    where = Path(where)
+    if where.is_file():
+        return where
+    place = where / item.stem.parent
+    stem = item.stem.name
+    names = {stem, item.path.stem, stem.replace("velodyne_raw", "image"), stem.replace("_image_", "_velodyne_raw_", 1)}
+    found = sorted(path for path in place.iterdir() if path.stem in names) if place.is_dir() else []
+    if not found:
+        raise DataError(f"{item.path}: nothing called {item.stem.name} in {place}. Give a folder with one file of the same name for each.")
+    return found[0]
+
+
+def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     found = []
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(where) / name for name in names if not name.startswith(".") and _is_image(Path(name))]
+        found += [Path(where) / name for name in names if not name.startswith(".") and _is_kind(Path(name), suffixes)]
     return sorted(found)
 
 
-def _listed(path: Path) -> list[Path]:
+def _listed(path: Path, suffixes: frozenset[str]) -> list[Path]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
@@ -99,7 +126,7 @@ def _listed(path: Path) -> list[Path]:
     if len(files) > _MAX_LISTED:
         raise DataError(f"{path}: {len(files)} lines. Split the list into parts of at most {_MAX_LISTED}.")
     for file in files:
-        _check_kind(file)
+        _check_kind(file, suffixes)
     return files
 
 
@@ -115,22 +142,23 @@ def _absolute(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100
 
 
-def _check_kind(path: Path) -> None:
+def _check_kind(path: Path, suffixes: frozenset[str]) -> None:
     suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in suffixes:
         return
     if suffix in _VIDEO_SUFFIXES:
         raise DataError(f"{path}: a video. Write its frames first: `ffmpeg -i {path.name} frames/%06d.jpg`, then give the folder frames.")
-    raise DataError(f"{path}: '{suffix or path.name}' is no image kind. Give one of {_kinds()}, a folder or a .txt list.")
+    what = "image" if suffixes is IMAGE_SUFFIXES else "depth"
+    raise DataError(f"{path}: '{suffix or path.name}' is no {what} kind. Give one of {_kinds(suffixes)}, a folder or a .txt list.")
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
+def _is_kind(path: Path, suffixes: frozenset[str]) -> bool:
+    return path.suffix.lower() in suffixes
 
 
 def _inside(file: Path, folder: Path) -> bool:
     return file.resolve().is_relative_to(folder.resolve())
 
 
-def _kinds() -> str:
-    return " ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+def _kinds(suffixes: frozenset[str]) -> str:
+    return " ".join(sorted(suffix[1:] for suffix in suffixes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -10,63 +10,87 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data.base import SceneDataset
+from diorama.data.cache import splat
+from diorama.errors import DataError
 from diorama.evaluation.depth import as_array
-from diorama.types import Frame, Prediction
+from diorama.types import Frame, Inputs, Prediction
 
-Predict = Callable[[NDArray[np.float32]], Prediction]
-"""float32 RGB `(B, 3, h, w)` in 0..1 -> `Prediction` of arrays or tensors."""
+Predict = Callable[[Inputs], Prediction]
+"""`Inputs`, `(B, C, h, w)` each -> `Prediction` of arrays or tensors."""
 
 Single = tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]
 """Logits (K, h, w), depth (1, h, w) and uncertainty (1, h, w) of one image."""
 
 
 class PredictedFrames:
-    """Calling it with frame numbers yields (number, frame, prediction) in that order; images of one size go into one batch.
+    """Calling it with frame numbers yields (number, frame, prediction) in that order; inputs of one size go into one batch.
 
     Args:
         dataset: read frame by frame.
-        size: `(h, w)` of the network image; None: as stored.
+        size: `(h, w)` that the network sees; None: as stored.
         batch_size: images per call of `predict`.
         flip: average with the prediction on the mirrored image.
         predict: see `Predict`.
+        keys: what `predict` is given of each frame.
     """
 
-    def __init__(self, dataset: SceneDataset, size: tuple[int, int] | None, batch_size: int, flip: bool, predict: Predict) -> None:
-        self.dataset, self.size, self.flip, self.predict = dataset, size, flip, predict
+    def __init__(
+        self, dataset: SceneDataset, size: tuple[int, int] | None, batch_size: int, flip: bool, predict: Predict, keys: Sequence[str]
+    ) -> None:
+        self.dataset, self.size, self.flip, self.predict, self.keys = dataset, size, flip, predict, keys
         self.batch_size = min(batch_size, len(dataset))
 
     def __call__(self, frames: Sequence[int]) -> Iterator[tuple[int, Frame, Single]]:
         """Frame by frame: its number, what is stored of it and what the model says about it."""
-        group: list[tuple[int, Frame, NDArray[np.float32]]] = []
+        group: list[tuple[int, Frame, dict[str, NDArray[np.float32]]]] = []
         for number in frames:
             frame = self.dataset.frame(number)
-            image = network_image(frame["image"], self.size)
-            if group and (len(group) == self.batch_size or group[0][2].shape != image.shape):
+            inputs = network_inputs(frame, self.keys, self.size)
+            if group and (len(group) == self.batch_size or _shapes(group[0][2]) != _shapes(inputs)):
                 yield from self._run(group, fill=False)
                 group = []
-            group.append((number, frame, image))
+            group.append((number, frame, inputs))
         if group:
             yield from self._run(group, fill=True)
 
-    def _run(self, group: list[tuple[int, Frame, NDArray[np.float32]]], fill: bool) -> Iterator[tuple[int, Frame, Single]]:
-        images = [image for _, _, image in group]
+    def _run(self, group: list[tuple[int, Frame, dict[str, NDArray[np.float32]]]], fill: bool) -> Iterator[tuple[int, Frame, Single]]:
+        rows = [inputs for _, _, inputs in group]
         if fill:
             # kernels may round differently at another batch size, and every shard ends with a short batch
-            images += [images[-1]] * (self.batch_size - len(images))
-        batch = np.stack(images)
+            rows += [rows[-1]] * (self.batch_size - len(rows))
+        batch = {key: np.stack([row[key] for row in rows]) for key in self.keys}
         outputs = self._outputs(batch, len(group))
         for row, (number, frame, _) in enumerate(group):
             yield number, frame, (_row(outputs[0], row), _row(outputs[1], row), _row(outputs[2], row))
 
-    def _outputs(self, batch: NDArray[np.float32], count: int) -> Single:
+    def _outputs(self, batch: Inputs, count: int) -> Single:
         said = self.predict(batch)
         plain = tuple(_first(part, count) for part in (said.semantic_logits, said.depth, said.uncertainty))
         if not self.flip:
             return plain[0], plain[1], plain[2]
-        said = self.predict(np.ascontiguousarray(batch[..., ::-1]))
+        said = self.predict({key: np.ascontiguousarray(part[..., ::-1]) for key, part in batch.items()})
         mirrored = tuple(_first(part, count) for part in (said.semantic_logits, said.depth, said.uncertainty))
         both = [None if a is None or b is None else (a + b[..., ::-1]) / 2 for a, b in zip(plain, mirrored, strict=True)]
         return both[0], both[1], both[2]
+
+
+def network_inputs(frame: Frame, keys: Sequence[str], size: tuple[int, int] | None) -> dict[str, NDArray[np.float32]]:
+    """What a network is given of `frame`: key -> `(C, h, w)`, pictures by `network_image`, points of sparse depth splatted to `size`.
+
+    Raises:
+        DataError: the frame lacks a key.
+    """
+    found: dict[str, NDArray[np.float32]] = {}
+    for key in keys:
+        if key not in frame:
+            name = frame.get("meta", {}).get("id", "a frame")
+            raise DataError(f"{name} has no '{key}', which the model needs. Choose data that provides it: `diorama data list`.")
+        if key == "sparse_depth":
+            points = frame["sparse_depth"]
+            found[key] = (points if size is None or points.shape == tuple(size) else splat(points, size))[None].astype(np.float32)
+        else:
+            found[key] = network_image(frame[key], size)  # type: ignore[literal-required]
+    return found
 
 
 def network_image(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.float32]:
@@ -75,6 +99,10 @@ def network_image(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDA
         shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
         image = np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
     return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255.0)
+
+
+def _shapes(inputs: Mapping[str, NDArray[np.float32]]) -> list[tuple[int, ...]]:
+    return [part.shape for part in inputs.values()]
 
 
 def _first(part: Any, count: int) -> NDArray[Any] | None:

@@ -1,6 +1,6 @@
-"""Evaluate any model on any data set under a protocol: NumPy images in, numbers with their protocol out.
+"""Evaluate any model on any data set under a protocol: NumPy in, numbers with their protocol out.
 
-Needs no torch: `predict` is a callable from a float32 RGB batch `(B, 3, H, W)` in 0..1 to a `Prediction` of arrays. A torch method
+Needs no torch: `predict` is a callable from `Inputs` (RGB in 0..1, sparse depth, or both) to a `Prediction` of arrays. A torch method
 becomes one with `diorama.running.torch_predictor`.
 """
 
@@ -65,22 +65,24 @@ def evaluate_model(
     gather: Gather | None = None,
     progress: bool = True,
     examples: int = 0,
+    inputs: Sequence[str] = ("image",),
     draws: int = 1000,
 ) -> Evaluation:
     """Score `predict` on every frame of `dataset`; the same bits for any number of processes.
 
     Args:
-        predict: float32 RGB `(B, 3, h, w)` in 0..1 -> `Prediction` of arrays (or tensors).
+        predict: `Inputs` -> `Prediction` of arrays (or tensors).
         dataset: read in the order of its ids; this process takes `range(rank, n, world)`, without padding. Where its truth is not the
             protocol's usual one, the data set says so in an attribute `truth` ("raw depth").
         protocol: or its name. Data set, split, truth, its size and the number of frames are filled in from the data.
         batch_size: images per call of `predict`.
-        size: `(h, w)` the image is resized to (area when shrinking); the truth keeps its size. None: as stored.
+        size: `(h, w)` the input is resized to (area when shrinking); the truth keeps its size. None: as stored.
         rank: number of this process.
         world: number of processes.
         gather: see `Gather`; needed when world > 1.
         progress: draw a progress bar (on the first process).
         examples: how many of the best, of the median and of the worst frames to keep for a report, per task.
+        inputs: keys of the frames that `predict` is given.
         draws: bootstrap draws for the intervals over images; 0 leaves them out.
 
     Raises:
@@ -94,7 +96,7 @@ def evaluate_model(
         raise DataError(f"{dataset.name} {dataset.split}: no frames to evaluate. Check the folder with `diorama data check`.")
     began = time.perf_counter()
     rules = _bound(by_name(protocol) if isinstance(protocol, str) else protocol, dataset)
-    reader = PredictedFrames(dataset, size, batch_size, rules.flip, predict)
+    reader = PredictedFrames(dataset, size, batch_size, rules.flip, predict, inputs)
     frames = range(rank, len(dataset), world)
     collect = gather or (lambda item: [item])
     passes = 2 if rules.align == "median_global" else 1

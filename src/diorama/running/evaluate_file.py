@@ -65,10 +65,18 @@ def evaluate(
     rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
     if flip:
         rules = rules.vary(flip=True)
-    trained = predictor.config["input"].get("size")
+    # sparse depth is seen as it is: resizing would lose points
+    trained = None if "sparse_depth" in predictor.inputs else predictor.config["input"].get("size")
     seen = size or ((int(trained[0]), int(trained[1])) if trained else None)
     found = evaluate_model(
-        predictor.batch, dataset, rules, size=seen, batch_size=batch_size, progress=progress, examples=examples if out is not None else 0
+        predictor.batch,
+        dataset,
+        rules,
+        size=seen,
+        batch_size=batch_size,
+        progress=progress,
+        examples=examples if out is not None else 0,
+        inputs=predictor.inputs,
     )
     if out is not None:
         for path in earlier_results(out):  # an evaluation without labels writes no confusion.csv over the old one

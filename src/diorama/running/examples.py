@@ -23,13 +23,14 @@ class Example:
     frame: int
     name: str
     why: str
-    image: NDArray[np.uint8]
+    image: NDArray[np.uint8] | None
     values: dict[str, float]
     semantic: NDArray[np.uint8] | None = None
     predicted_semantic: NDArray[np.uint8] | None = None
     depth: NDArray[np.float32] | None = None
     predicted_depth: NDArray[np.float64] | None = None
     valid: NDArray[np.bool_] | None = None
+    sparse_depth: NDArray[np.float32] | None = None
 
 
 def pick(table: FrameTable, count: int) -> dict[int, list[str]]:
@@ -54,13 +55,16 @@ def examples(frames: PredictedFrames, table: FrameTable, protocol: Protocol, cou
     for number, frame, single in frames(list(chosen)):
         row = int(np.flatnonzero(numbers == number)[0])
         values = {name: float(column[row]) for name, column in each.items()}
-        found.append(_example(Example(number, table.ids[row], ", ".join(chosen[number]), frame["image"], values), frame, single, protocol))
+        found.append(
+            _example(Example(number, table.ids[row], ", ".join(chosen[number]), frame.get("image"), values), frame, single, protocol)
+        )
     return found
 
 
 def _example(shown: Example, frame: Frame, single: Single, protocol: Protocol) -> Example:
     logits, depth, _ = single
     semantic, truth = frame.get("semantic"), frame.get("depth")
+    shown.sparse_depth = frame.get("sparse_depth")
     if semantic is not None and logits is not None:
         shown.semantic, shown.predicted_semantic = semantic, classes_of(logits, semantic.shape)
     if truth is not None and depth is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diorama.data.labels import LabelSet
-from diorama.prediction.render import depth_colours, depth_range
+from diorama.prediction.render import depth_colours, depth_range, thickened
 from diorama.running.examples import Example
 from diorama.types import IGNORE
 
@@ -63,11 +63,15 @@ def strip(example: Example, labels: LabelSet | None, error_top: float) -> Strip:
         labels: colours of the classes.
         error_top: absolute depth error [m] of the darkest colour, one for the whole page.
     """
-    panels = [Panel("Image", data_uri(_shrunk(example.image), photo=True))]
+    panels = [] if example.image is None else [Panel("Image", data_uri(_shrunk(example.image), photo=True))]
+    if example.sparse_depth is not None:
+        dots = thickened(example.sparse_depth)
+        panels.append(Panel("Known depth", data_uri(_shrunk(depth_colours(dots, *depth_range(example.sparse_depth))), photo=True)))
     depth_bar = error_bar = None
     if labels is not None and example.semantic is not None and example.predicted_semantic is not None:
         truth, found = _shrunk(example.semantic, nearest=True), _shrunk(example.predicted_semantic, nearest=True)
-        grey = _shrunk(_resized(example.image, example.semantic.shape))
+        photo = np.zeros((*truth.shape, 3), np.uint8) if example.image is None else example.image
+        grey = _shrunk(_resized(photo, example.semantic.shape))
         panels += [
             Panel("Semantics, truth", data_uri(labels.colour(truth))),
             Panel("Semantics, predicted", data_uri(labels.colour(found))),

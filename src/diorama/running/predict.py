@@ -1,4 +1,7 @@
-"""`diorama predict`: photos to label maps, depth maps, overlays, point clouds and JSON; one bad photo does not stop the rest."""
+"""`diorama predict`: photos or sparse depth to label maps, depth maps, overlays, point clouds and JSON.
+
+One bad file does not stop the rest.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from diorama.errors import ConfigError, DataError, UserError
 from diorama.prediction.pointcloud import intrinsics_from_field_of_view
 from diorama.prediction.predictor import Predictor, load
 from diorama.prediction.result import DEFAULT_SAVE, SUFFIXES, check_save
-from diorama.prediction.sources import SourceImage, find_images
+from diorama.prediction.sources import SourceImage, find_images, partner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,6 +55,8 @@ def predict(
     source: str | Path,
     out: str | Path | None = None,
     *,
+    image: str | Path | None = None,
+    sparse_depth: str | Path | None = None,
     save: Iterable[str] = DEFAULT_SAVE,
     overwrite: bool = False,
     intrinsics: str | Path | NDArray[np.float64] | None = None,
@@ -61,11 +66,13 @@ def predict(
     threads: int | None = None,
     progress: bool = True,
 ) -> PredictSummary:
-    """Predict on every photo of `source` and write the results below `out`, the source's folder tree mirrored.
+    """Predict on every photo (or sparse depth map) of `source` and write the results below `out`, the source's folder tree mirrored.
 
     Args:
         model: a shipped name, a model file or folder, or a loaded `Predictor`.
-        source: a photo, a folder, a glob pattern or a .txt list of paths.
+        source: a photo (for networks that take sparse depth first: a depth map), a folder, a glob pattern or a .txt list of paths.
+        image: photos of the same places, a folder paired by file name or one file; they colour what comes out of sparse depth.
+        sparse_depth: points of the same places, likewise, for networks that take both.
         out: folder of the results; None takes the next free `runs/predict-N`.
         save: any of semantic, depth, json, overlay, ply, panel.
         overwrite: replace results of an earlier run.
@@ -91,14 +98,16 @@ def predict(
     folder = next_run_folder() if out is None else Path(out)
     if folder.is_dir() and Path(source).is_dir() and folder.samefile(source):
         raise DataError(f"{folder}: the output folder is the source folder. Choose another --out, so that results are not read as photos.")
-    items = find_images(source, without=folder if _below(folder, Path(source)) else None)
-    _check_targets(items, folder, kinds, overwrite=overwrite)
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
+    items = find_images(source, without=folder if _below(folder, Path(source)) else None, kind=predictor.inputs[0])
+    _check_targets(items, folder, kinds, overwrite=overwrite)
+    second = [(key, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None]
     summary = PredictSummary(folder)
     with _progress(len(items), started, shown=progress) as advance:
         for item in items:
             try:
-                scene = predictor.scene(item.path, intrinsics=camera, field_of_view=field_of_view)
+                others: dict[str, Any] = {key: partner(item, where) for key, where in second}
+                scene = predictor.scene(item.path, **others, intrinsics=camera, field_of_view=field_of_view)
                 summary.written += scene.save(folder, str(item.stem), kinds)
                 summary.done.append(item.path)
             except UserError as error:

@@ -11,31 +11,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diorama.types import Prediction
+from diorama.types import Inputs, Prediction
 
 
-def torch_predictor(
-    network: nn.Module, device: torch.device | str | None = None, precision: str = "32"
-) -> Callable[[NDArray[np.float32]], Prediction]:
-    """`network` as a callable from a float32 RGB batch `(B, 3, h, w)` in 0..1 to a `Prediction` of NumPy arrays.
+def torch_predictor(network: nn.Module, device: torch.device | str | None = None, precision: str = "32") -> Callable[[Inputs], Prediction]:
+    """`network` as a callable from `Inputs` to a `Prediction` of NumPy arrays.
 
     The network is in evaluation mode during each call and every module back in its own mode after it.
 
     Args:
-        network: any module whose `forward(images)` returns a `Prediction`.
+        network: any module whose `forward` returns a `Prediction`; it is called with what its `inputs` name, else with the image.
         device: where the batch goes; None: where the first parameter is.
         precision: "32", or "bf16" / "16" for autocast on that device.
     """
     place = torch.device(device) if device is not None else next(network.parameters()).device
+    keys = getattr(network, "inputs", ("image",))
     dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(precision.removesuffix("-mixed"))
 
-    def predict(images: NDArray[np.float32]) -> Prediction:
+    def predict(inputs: Inputs) -> Prediction:
         modes = {module: module.training for module in network.modules()}
         network.eval()
         cast: AbstractContextManager[Any] = torch.autocast(place.type, dtype) if dtype is not None else nullcontext()
         try:
             with torch.inference_mode(), cast:
-                said = network(torch.from_numpy(images).to(place))
+                said = network(*(torch.from_numpy(inputs[key]).to(place) for key in keys))
         finally:
             for module, training in modes.items():  # frozen batch norms stay as they were, which train() would undo
                 module.training = training

@@ -254,12 +254,13 @@ class Training:
                 torch_predictor(self.method, self.fabric.device, self.config.trainer.precision.replace("-true", "")),
                 held_out,
                 rules(self.config, held_out),
-                size=self.config.view.size,
+                size=None if "sparse_depth" in self.method.inputs else self.config.view.size,
                 batch_size=self.config.trainer.batch_size,
                 rank=self.fabric.global_rank,
                 world=self.fabric.world_size,
                 gather=torch_gather,
                 examples=examples,
+                inputs=self.method.inputs,
             )
 
     def _judge(self) -> dict[str, float]:

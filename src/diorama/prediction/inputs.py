@@ -1,0 +1,68 @@
+"""What a user hands to a network, read and brought to the network's form: photos, and sparse depth of a LiDAR or a depth sensor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diorama.data import io
+from diorama.data.cache import splat
+from diorama.errors import DataError, ShapeError
+
+Given = str | Path | NDArray[np.uint8] | NDArray[np.float32]
+"""A path, or the array itself."""
+
+LIDAR_SCALE = 256.0
+"""Values per metre of a sparse depth PNG that does not say its own scale (the KITTI convention)."""
+
+_IMPLAUSIBLE_M = 250.0
+
+
+def read_photo(photo: Given) -> NDArray[np.uint8]:
+    """`(H, W, 3)` RGB of a path or an array.
+
+    Raises:
+        DataError: it cannot be read.
+        ShapeError: the array is no RGB image.
+    """
+    image = photo if isinstance(photo, np.ndarray) else io.read_image(photo)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ShapeError(f"a photo of shape {image.shape} and type {image.dtype}. Give uint8 (H, W, 3), RGB.")
+    return np.asarray(image, np.uint8)
+
+
+def read_sparse_depth(points: Given) -> NDArray[np.float32]:
+    """`(H, W)` sparse depth [m], 0 = unknown, of a depth file (PNG: metres * 256 unless it says its scale) or an array.
+
+    Raises:
+        DataError: it cannot be read, has no known pixel, or its values are no metres.
+        ShapeError: the array is no `(H, W)` map.
+    """
+    name = "the array" if isinstance(points, np.ndarray) else str(points)
+    if isinstance(points, np.ndarray):
+        if points.ndim != 2 or not points.size or not np.issubdtype(points.dtype, np.floating):
+            raise ShapeError(f"sparse depth of shape {points.shape} and type {points.dtype}. Give floats (H, W) in metres, 0 = unknown.")
+        depth = io.check_depth(points.astype(np.float32), name)
+    else:
+        depth = io.read_depth(points, unrecorded=LIDAR_SCALE)
+    known = depth[depth > 0]
+    if not known.size:
+        raise DataError(f"{name}: no pixel has a depth. Give a map with some known pixels (metres * 256 as 16-bit PNG, 0 = unknown).")
+    if float(np.median(known)) > _IMPLAUSIBLE_M:
+        raise DataError(f"{name}: the median depth is {np.median(known):.0f} m, so these are no metres. Divide millimetres by 1000.")
+    return depth
+
+
+def prepared(key: str, given: NDArray[np.uint8] | NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """What `read_photo` or `read_sparse_depth` gave as the network takes it: `(1, C, h, w)` at `size`."""
+    if key == "sparse_depth":
+        points = given.astype(np.float32)
+        return (points if points.shape == size else splat(points, size))[None, None]
+    height, width = size
+    shrinks = height < given.shape[0] or width < given.shape[1]
+    if given.shape[:2] != size:
+        given = np.asarray(cv2.resize(given, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
+    return np.ascontiguousarray(given.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
