@@ -1,0 +1,264 @@
+"""Sparse depth from dense or raw depth: points, scan lines, holes, lost returns, noise, a misplaced scanner. NumPy and OpenCV.
+
+`sparsify(depth, rules, seed)` is a pure function, the same in training and in evaluation. Its steps draw from streams of their own:
+the points of a frame stay where they are when noise is switched on, and the 200 points of a seed are among its 500.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from diorama.data import scan
+from diorama.data.scan import Lidar
+from diorama.errors import ConfigError, ShapeError
+from diorama.types import UNKNOWN_DEPTH
+
+F32 = NDArray[np.float32]
+
+NEAREST = 0.01
+"""No noise brings a return nearer than this [m]: 0 would mean unknown."""
+
+_COUNT, _POINTS, _HOLES, _DROP, _NOISE, _OUTLIERS, _MOVE = range(7)
+
+
+@dataclass(frozen=True)
+class Sparsify:
+    """Which pixels of a depth map stay known, and what goes wrong with them; by default 500 random points, exact.
+
+    The steps in their order: `pattern` chooses pixels, `holes` and `drop` take some away, then noise, outliers and a misplaced scanner
+    change what is left. A map that is sparse already is thinned in the same way.
+    """
+
+    pattern: Literal["all", "random", "grid", "lines", "corners"] = "random"
+    """`all` known pixels, `random` ones, a regular `grid`, scan `lines`, or `corners` of the image (ORB; needs the image)."""
+    points: int | tuple[int, int] = 500
+    """How many for `random`, `grid` (about) and `corners` (at most); two numbers: drawn for each frame, log-uniformly between them."""
+    lines: int | tuple[int, ...] = 64
+    """How many of the scanner's lines for `lines`, evenly spaced; several numbers: one of them is drawn for each frame."""
+    scanner: Literal["camera", "kitti"] = "camera"
+    """Whose lines: 64 over the field of view, seen from the `camera`; or those of the 64-beam scanner beside the cameras of `kitti`."""
+    step: float = 0.17
+    """Angle [degrees] between two shots of a line where a dense map is scanned; 0: every column."""
+    holes: float = 0.0
+    """Share of the image's area, 0 to 0.95, where nothing is known, in blobs."""
+    hole_size: float = 0.2
+    """Distance between blobs as a share of the image's shorter side."""
+    drop: float | tuple[float, float] = 0.0
+    """Share of the returns that are lost, 0 to 1; two numbers: drawn for each frame between them."""
+    noise: float = 0.0
+    """Standard deviation of the depth [m]."""
+    relative_noise: float = 0.0
+    """Standard deviation as a share of the depth, added in quadrature."""
+    outliers: float = 0.0
+    """Share of the returns, 0 to 1, that get any depth between the frame's nearest and farthest instead of their own."""
+    shift: float = 0.0
+    """How far [m] the scanner is from where the calibration says; the direction is drawn for each frame. Needs the intrinsics."""
+    turn: float = 0.0
+    """How far [degrees] it is turned, about an axis drawn for each frame. Needs the intrinsics."""
+
+    def __post_init__(self) -> None:
+        if self.pattern not in ("all", "random", "grid", "lines", "corners"):
+            raise ConfigError(f"sparse.pattern is '{self.pattern}': choose all, random, grid, lines or corners.")
+        if self.scanner not in ("camera", "kitti"):
+            raise ConfigError(f"sparse.scanner is '{self.scanner}': choose camera or kitti.")
+        points, lines, drop = _numbers(self.points), _numbers(self.lines), _numbers(self.drop)
+        if len(points) not in (1, 2) or not 1 <= points[0] <= points[-1]:
+            raise ConfigError(f"sparse.points is {self.points}: give a number of at least 1, or two rising ones, e.g. [50, 5000].")
+        if not lines or not all(1 <= n <= 64 for n in lines):
+            raise ConfigError(f"sparse.lines is {self.lines}: give numbers between 1 and 64, e.g. 16 or [64, 32, 16].")
+        if len(drop) not in (1, 2) or not 0 <= drop[0] <= drop[-1] <= 1:
+            raise ConfigError(f"sparse.drop is {self.drop}: give a share between 0 and 1, or two rising ones, e.g. [0.0, 0.9].")
+        if not 0 <= self.outliers <= 1:
+            raise ConfigError(f"sparse.outliers is {self.outliers}: give a share between 0 and 1.")
+        if not 0 <= self.holes <= 0.95:
+            raise ConfigError(f"sparse.holes is {self.holes}: give a share of the area between 0 and 0.95.")
+        if not 0 < self.hole_size <= 1:
+            raise ConfigError(f"sparse.hole_size is {self.hole_size}: give a share of the shorter side above 0, at most 1.")
+        for name in ("noise", "relative_noise", "shift", "turn", "step"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ConfigError(f"sparse.{name} is {getattr(self, name)}: give a number of at least 0.")
+
+    @property
+    def needs_intrinsics(self) -> bool:
+        """Whether `sparsify` must know the camera."""
+        return self.pattern == "lines" or self.shift > 0 or self.turn > 0
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _numbers(value: _Number | tuple[_Number, ...]) -> tuple[_Number, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def frame_seed(seed: int, frame_id: str) -> int:
+    """A number of 63 bits for one frame: the same on every machine, whatever the order or the number of frames."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {frame_id}".encode()).digest()[:8], "big") >> 1
+
+
+def sparsify(
+    depth: F32,
+    rules: Sparsify,
+    seed: int,
+    *,
+    intrinsics: NDArray[np.float64] | None = None,
+    image: NDArray[np.uint8] | None = None,
+    lidar: Lidar | None = None,
+) -> F32:
+    """`(H, W)` sparse depth [m], 0 = unknown: what `rules` leave of `depth`.
+
+    Args:
+        depth: `(H, W)` [m], 0 = unknown; dense, or sparse already.
+        rules: see `Sparsify`.
+        seed: of this frame (`frame_seed`) or sample; everything random is a function of it.
+        intrinsics: `(3, 3)` [px], pixel centres at integers; for scan lines and a misplaced scanner.
+        image: `(H, W, 3)` RGB; for corners.
+        lidar: where the scanner of this frame stands, if it is not that of `rules.scanner`.
+
+    Raises:
+        ConfigError: the rules need intrinsics or an image that are not given.
+        ShapeError: `depth` is not `(H, W)`.
+    """
+    if depth.ndim != 2:
+        raise ShapeError(f"depth has shape {depth.shape}, expected (H, W). Pass one map without a channel axis.")
+    if rules.needs_intrinsics and intrinsics is None:
+        raise ConfigError("these sparse rules need the camera. Use a data set with intrinsics, or sparse.pattern=random.")
+    if rules.pattern == "corners" and image is None:
+        raise ConfigError("sparse.pattern=corners needs the image. Use a data set with images, or sparse.pattern=random.")
+    sparse = np.array(depth, np.float32)
+    sparse = _chosen(sparse, rules, seed, intrinsics, image, lidar)
+    if rules.holes > 0:
+        sparse[blobs(sparse.shape, rules.holes, rules.hole_size, _random(seed, _HOLES))] = UNKNOWN_DEPTH
+    _drop(sparse, rules, _random(seed, _DROP))
+    _disturb(sparse, rules, seed)
+    if (rules.shift > 0 or rules.turn > 0) and intrinsics is not None:
+        sparse = scan.moved(sparse, intrinsics, *_misplacement(rules, _random(seed, _MOVE)))
+    return sparse
+
+
+def _random(seed: int, part: int) -> np.random.Generator:
+    return np.random.default_rng([seed % 2**64, part])
+
+
+def _chosen(
+    depth: F32,
+    rules: Sparsify,
+    seed: int,
+    intrinsics: NDArray[np.float64] | None,
+    image: NDArray[np.uint8] | None,
+    lidar: Lidar | None,
+) -> F32:
+    """The pixels of the pattern."""
+    if rules.pattern == "all":
+        return depth
+    counts = _random(seed, _COUNT)
+    if rules.pattern == "lines":
+        assert intrinsics is not None  # `sparsify` has asked for them
+        lines = int(counts.choice(np.array(_numbers(rules.lines))))
+        known = lidar or (scan.KITTI if rules.scanner == "kitti" else scan.camera_lidar(intrinsics, depth.shape))
+        return scan.thinned(depth, intrinsics, lines, known, rules.step)
+    low, high = min(_numbers(rules.points)), max(_numbers(rules.points))
+    count = low if low == high else round(np.exp(counts.uniform(np.log(low), np.log(high))))
+    if rules.pattern == "random":
+        places = _some(np.flatnonzero(depth), count, _random(seed, _POINTS))
+    elif rules.pattern == "grid":
+        places = _grid(depth, count)
+    else:
+        assert image is not None
+        places = _corners(depth, count, image)
+    sparse = np.zeros_like(depth)
+    sparse.ravel()[places] = depth.ravel()[places]
+    return sparse
+
+
+def _some(places: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """`count` of the places (all, if there are fewer); a smaller count takes a part of what a larger one takes."""
+    if count >= len(places):
+        return places
+    keys = random.random(len(places))
+    return np.sort(places[np.argpartition(keys, count)[:count]])
+
+
+def _grid(depth: F32, count: int) -> NDArray[np.int64]:
+    """The known pixel nearest to the middle of each cell of a grid of about `count` square cells."""
+    height, width = depth.shape
+    side = max((height * width / count) ** 0.5, 1.0)
+    rows, columns = max(round(height / side), 1), max(round(width / side), 1)
+    v, u = np.nonzero(depth)
+    row, column = v * rows // height, u * columns // width
+    # the middle pixel of a cell whose edges lie between pixels
+    off = (v - ((row + 0.5) * height / rows - 0.5)) ** 2 + (u - ((column + 0.5) * width / columns - 0.5)) ** 2
+    cell = row * columns + column
+    order = np.lexsort((off, cell))
+    first = np.ones(len(order), bool)
+    first[1:] = np.diff(cell[order]) > 0
+    best = order[first]
+    return np.asarray(v[best] * width + u[best])
+
+
+def _corners(depth: F32, count: int, image: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Pixels with depth at the `count` strongest corners (ORB) of the image; where two fall on one pixel it counts once."""
+    if image.shape[:2] != depth.shape:
+        raise ShapeError(f"image {image.shape[:2]} and depth {depth.shape} differ in size. Resize them together.")
+    finder = cv2.ORB.create(nfeatures=count, edgeThreshold=8, patchSize=8, fastThreshold=5)
+    found = finder.detect(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
+    strongest = sorted(found, key=lambda corner: (-corner.response, corner.pt))[:count]
+    u, v = np.rint(np.array([corner.pt for corner in strongest]).reshape(-1, 2)).astype(np.int64).T
+    inside = (u < depth.shape[1]) & (v < depth.shape[0])
+    places = np.unique(v[inside] * depth.shape[1] + u[inside])
+    return np.asarray(places[depth.ravel()[places] > 0])
+
+
+def blobs(size: tuple[int, ...], share: float, distance: float, random: np.random.Generator) -> NDArray[np.bool_]:
+    """`(H, W)` mask that is true on `share` of the area, in blobs about `distance` (of the shorter side) apart."""
+    cell = max(distance * min(size) / 2, 1.0)
+    coarse = random.standard_normal([int(n / cell) + 2 for n in size])
+    smooth = coarse
+    for axis, n in enumerate(size):
+        place = np.arange(n) / cell
+        low = place.astype(np.int64)
+        # a smooth step between the values of the coarse grid: no corners at its nodes
+        part = (place - low) ** 2 * (3 - 2 * (place - low))
+        part = part[:, None] if axis == 0 else part
+        smooth = np.take(smooth, low, axis) * (1 - part) + np.take(smooth, low + 1, axis) * part
+    mask = np.zeros(smooth.size, bool)
+    mask[np.argsort(-smooth, axis=None, kind="stable")[: round(share * smooth.size)]] = True
+    return mask.reshape(size)
+
+
+def _drop(sparse: F32, rules: Sparsify, random: np.random.Generator) -> None:
+    drop = _numbers(rules.drop)
+    share = drop[0] if drop[0] == drop[-1] else random.uniform(drop[0], drop[-1])
+    if share > 0:
+        places = np.flatnonzero(sparse)
+        sparse.ravel()[_some(places, round(share * len(places)), random)] = UNKNOWN_DEPTH
+
+
+def _disturb(sparse: F32, rules: Sparsify, seed: int) -> None:
+    """Noise and outliers, in place."""
+    places = np.flatnonzero(sparse)
+    if not len(places):
+        return
+    true = sparse.ravel()[places]
+    if rules.noise > 0 or rules.relative_noise > 0:
+        absolute, relative = _random(seed, _NOISE).standard_normal((2, len(places)), np.float32)
+        noisy = true + np.float32(rules.noise) * absolute + np.float32(rules.relative_noise) * true * relative
+        sparse.ravel()[places] = np.maximum(noisy, np.float32(NEAREST))
+    if rules.outliers > 0:
+        random = _random(seed, _OUTLIERS)
+        wrong = _some(places, round(rules.outliers * len(places)), random)
+        sparse.ravel()[wrong] = random.uniform(true.min(), true.max(), len(wrong))
+
+
+def _misplacement(rules: Sparsify, random: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rotation `(3, 3)` and translation `(3,)` [m] of the given sizes in directions uniform on the sphere."""
+    directions = random.standard_normal((2, 3))
+    axis, way = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    rotation = np.asarray(cv2.Rodrigues(axis * np.radians(rules.turn))[0], np.float64)
+    return rotation, way * rules.shift
