@@ -13,7 +13,7 @@ import numpy as np
 
 from diorama.errors import DataError, ProtocolError
 from diorama.evaluation import metrics, resample
-from diorama.evaluation.protocols import Better, Protocol
+from diorama.evaluation.protocol import Better, Protocol
 from diorama.evaluation.table import FrameTable
 
 TASK_METRICS = ("miou", "rmse")

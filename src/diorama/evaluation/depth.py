@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.errors import ModelError, ShapeError
-from diorama.evaluation.protocols import Better, Protocol
+from diorama.evaluation.protocol import Better, Protocol
 
 Float = NDArray[np.float64]
 

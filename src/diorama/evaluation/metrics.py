@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.evaluation import depth, resample, semantics
-from diorama.evaluation.protocols import Better, Measured, Protocol
+from diorama.evaluation.protocol import UNITS, Better, Measured, Protocol
 from diorama.evaluation.table import FrameTable
 
 Float = NDArray[np.float64]
 
 METRICS: dict[str, tuple[str, Better]] = {**semantics.METRICS, **depth.METRICS, "ause": ("m", "lower")}
-"""Name -> unit and direction of every metric; `ause` is the mean over images, whatever the aggregation."""
+"""Name -> unit and direction of every metric; `ause` is the mean over images, whatever the aggregation. `score` reports what is in
+metres here in the protocol's unit."""
 
 
 def score(table: FrameTable, protocol: Protocol, draws: int = resample.DRAWS) -> dict[str, Measured]:
@@ -23,20 +24,23 @@ def score(table: FrameTable, protocol: Protocol, draws: int = resample.DRAWS) ->
 
     Args:
         table: merged rows of all processes.
-        protocol: the numbers carry it; it also says whether depth is pooled.
+        protocol: the numbers carry it; it also says whether depth is pooled, and the unit of lengths.
         draws: bootstrap draws for the intervals; 0 leaves them out.
     """
     once = weighted(table, protocol)
     drawn = weighted(table, protocol, resample.weights(len(table), draws)) if draws and len(table) > 1 else {}
     frames = _frames(table)
-    return {
-        name: Measured(name, float(value), *METRICS[name], frames[name], protocol, resample.interval(drawn[name]) if drawn else None)
-        for name, value in once.items()
-    }
+    found = {}
+    for name, value in once.items():
+        unit, better = METRICS[name]
+        factor, unit = (UNITS[protocol.unit], protocol.unit) if unit == "m" else (1.0, unit)
+        span = resample.interval(factor * drawn[name]) if drawn else None
+        found[name] = Measured(name, factor * float(value), unit, better, frames[name], protocol, span)
+    return found
 
 
 def weighted(table: FrameTable, protocol: Protocol, weights: Float | None = None) -> dict[str, Float]:
-    """Every metric `(draws,)` with frame i counted `weights[draw, i]` times; without weights the plain values `()`.
+    """Every metric `(draws,)` with frame i counted `weights[draw, i]` times; without weights the plain values `()`; lengths in metres.
 
     Args:
         table: merged rows of all processes.
@@ -66,7 +70,7 @@ def confusion_matrix(table: FrameTable) -> NDArray[np.int64] | None:
 
 
 def frame_metrics(table: FrameTable) -> dict[str, Float]:
-    """Per-frame values `(n,)` of each metric for frames.csv and for choosing frames; nan where a frame has no counted pixel."""
+    """Per-frame values `(n,)` of each metric for frames.csv and for choosing frames; lengths in metres, nan without a counted pixel."""
     values: dict[str, Float] = {}
     if "confusion" in table:
         values |= semantics.semantic_metrics(*semantics.class_sums(table["confusion"]))

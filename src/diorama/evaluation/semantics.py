@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from diorama.errors import DataError, ModelError, ShapeError
 from diorama.evaluation.depth import as_array
-from diorama.evaluation.protocols import Better
+from diorama.evaluation.protocol import Better
 from diorama.types import IGNORE
 
 METRICS: dict[str, tuple[str, Better]] = {
