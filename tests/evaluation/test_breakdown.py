@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from diorama.evaluation.breakdown import Breakdown, boundary, boundary_radius, breakdown, breakdown_columns, ranges_for
+from diorama.errors import ConfigError
+from diorama.evaluation.breakdown import STREET_RANGES, Breakdown, boundary, boundary_radius, breakdown, breakdown_columns, ranges_for
 from diorama.evaluation.table import FrameTable
 
 EDGES = ranges_for(10.0)
@@ -32,7 +33,8 @@ def made(frames: int, wrong: float = 0.5, labelled: bool = True) -> tuple[Breakd
 
 def test_ranges_end_at_the_cap() -> None:
     assert ranges_for(10.0) == (0.0, 1.0, 2.0, 3.0, 5.0, 10.0)
-    assert ranges_for(80.0) == (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+    assert ranges_for(80.0) == (0.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
+    assert ranges_for(100.0) == (0.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0)
     assert ranges_for(50.0) == (0.0, 5.0, 10.0, 20.0, 40.0, 50.0)
 
 
@@ -79,6 +81,23 @@ def test_accuracy_per_cell_counts_right_labels() -> None:
     assert accuracy[:2] == pytest.approx([2 / 4, 2 / 3])
     assert np.isnan(table.accuracy[2]).all()
     assert np.isnan(table.rmse_interval).all()
+
+
+def test_ranges_of_the_papers_are_sums_of_finer_ones() -> None:
+    edges = ranges_for(100.0)
+    truth = np.array([[2.0, 7.0, 12.0, 30.0, 50.0, 70.0, 90.0]], np.float32)
+    error = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]])
+    rows = FrameTable()
+    for number in range(2):
+        rows.add(number, str(number), breakdown_columns(truth, truth + error, truth > 0, None, None, 0, edges))
+    found = breakdown(rows, (), edges, into=STREET_RANGES)
+    assert found is not None
+    assert found.range_names() == ["0-20 m", "20-40 m", "40-60 m", "60-80 m"]
+    assert found.counts[0, :, 0].tolist() == [6, 2, 2, 2]  # 90 m lies outside of them
+    assert found.rmse[0, :, 0] == pytest.approx([np.sqrt((1 + 4 + 9) / 3), 4, 5, 6])
+    assert found.range_interval[:, 0] == pytest.approx(np.stack([found.rmse[0, :, 0]] * 2, 1))
+    with pytest.raises(ConfigError, match="15 m is no edge"):
+        breakdown(rows, (), edges, into=(0.0, 15.0))
 
 
 def test_no_depth_no_table() -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diorama.errors import ConfigError
 from diorama.evaluation import resample
 from diorama.evaluation.table import FrameTable
 from diorama.types import IGNORE
@@ -23,7 +25,10 @@ BANDS = ("interior", "boundary")
 VALUES = ("n", "sq", "abs", "abs_rel", "correct")
 
 _INDOOR = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0)
-_STREET = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+_STREET = (0.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
+
+STREET_RANGES = (0.0, 20.0, 40.0, 60.0, 80.0)
+"""The coarser ranges [m] that completion papers report on streets."""
 
 
 def ranges_for(cap: float) -> tuple[float, ...]:
@@ -134,7 +139,9 @@ class Breakdown:
             return np.sqrt(squares / counts), counts
 
 
-def breakdown(table: FrameTable, classes: Sequence[str], edges: Sequence[float], draws: int = 200) -> Breakdown | None:
+def breakdown(
+    table: FrameTable, classes: Sequence[str], edges: Sequence[float], draws: int = 200, into: Sequence[float] | None = None
+) -> Breakdown | None:
     """The table summed over frames with bootstrap intervals over images; None if no frame has depth.
 
     Args:
@@ -142,10 +149,16 @@ def breakdown(table: FrameTable, classes: Sequence[str], edges: Sequence[float],
         classes: names of the train ids.
         edges: of the distance ranges [m], those the columns were made with.
         draws: bootstrap draws; 0 leaves the intervals out.
+        into: coarser ranges made of whole ones, e.g. `STREET_RANGES`; what lies outside of them is left out.
+
+    Raises:
+        ConfigError: an edge of `into` is none of `edges`.
     """
     if "breakdown/n" not in table or not table["breakdown/n"].any():
         return None
     parts = {key: table[f"breakdown/{key}"] for key in VALUES}
+    if into is not None:
+        parts, edges = {key: _joined(part, edges, into) for key, part in parts.items()}, into
     total = {key: part.sum(axis=0) for key, part in parts.items()}
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = {key: total[key] / total["n"] for key in VALUES if key != "n"}
@@ -154,13 +167,23 @@ def breakdown(table: FrameTable, classes: Sequence[str], edges: Sequence[float],
     accuracy = np.where(labelled & bool(total["correct"].any()), mean["correct"], np.nan)
     return Breakdown(
         classes=tuple(classes), edges=tuple(edges), counts=total["n"], rmse=np.sqrt(mean["sq"]), mae=mean["abs"],
-        abs_rel=mean["abs_rel"], accuracy=accuracy, rmse_interval=_intervals(parts["n"], parts["sq"], draws),
-        range_interval=_intervals(parts["n"].sum(axis=1), parts["sq"].sum(axis=1), draws),
-        class_interval=_intervals(parts["n"].sum(axis=(2, 3)), parts["sq"].sum(axis=(2, 3)), draws),
+        abs_rel=mean["abs_rel"], accuracy=accuracy, rmse_interval=intervals(parts["n"], parts["sq"], draws),
+        range_interval=intervals(parts["n"].sum(axis=1), parts["sq"].sum(axis=1), draws),
+        class_interval=intervals(parts["n"].sum(axis=(2, 3)), parts["sq"].sum(axis=(2, 3)), draws),
     )  # fmt: skip
 
 
-def _intervals(counts: NDArray[np.int64], squares: Float, draws: int) -> Float:
+def _joined(part: NDArray[Any], edges: Sequence[float], into: Sequence[float]) -> NDArray[Any]:
+    """`(frames, classes + 1, ranges, 2)` with the ranges between two edges of `into` added up."""
+    missing = [edge for edge in into if edge not in edges]
+    if missing:
+        raise ConfigError(f"{missing[0]:g} m is no edge of the distance ranges. Choose among {', '.join(f'{edge:g}' for edge in edges)}.")
+    places = [list(edges).index(edge) for edge in into]
+    return np.stack([part[:, :, low:high].sum(axis=2) for low, high in pairwise(places)], axis=2)
+
+
+def intervals(counts: NDArray[np.int64], squares: Float, draws: int) -> Float:
+    """`(..., 2)` 95 % bootstrap intervals over images of the RMSE, from `(images, ...)` counts and sums of squares; nan without one."""
     images, shape = len(counts), counts.shape[1:]
     if images < 2 or not draws:
         return np.full((*shape, 2), np.nan)

@@ -1,0 +1,38 @@
+"""Which points a completion network is given, in the words that a protocol carries."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diorama.data.sparsify import Sparsify
+
+_SAID = {"pattern", "points", "lines", "scanner", "step"}
+
+
+def points_text(rules: Sparsify, seed: int) -> str:
+    """The rule that input points are drawn by, equal for equal rules: `500 random points, seed 0`; steps that are off are left out.
+
+    Args:
+        rules: see `Sparsify`.
+        seed: that the seeds of the frames are made of (`frame_seed`).
+    """
+    if rules.pattern == "all":
+        said = ["all points"]
+    elif rules.pattern == "lines":
+        said = [f"{_plain(rules.lines)} lines of the {rules.scanner}'s 64, step {rules.step:g} degrees"]
+    else:
+        said = [f"{_plain(rules.points)} {rules.pattern} points"]
+    for field in fields(rules):
+        value = getattr(rules, field.name)
+        if field.name not in _SAID and value != field.default:
+            said.append(field.name if value is True else f"{field.name} {_plain(value)}")
+    return ", ".join([*said, f"seed {seed}"]).replace("_", " ")
+
+
+def _plain(value: Any) -> str:
+    """Text that does not depend on whether a setting came as list or tuple; a range of one value is that value."""
+    if isinstance(value, (list, tuple)):
+        return _plain(value[0]) if len(set(value)) == 1 else " to ".join(_plain(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
