@@ -163,7 +163,7 @@ def test_flip_averaging_predicts_the_mirrored_image_and_says_so(toy: Any) -> Non
         return Prediction(depth=np.broadcast_to(columns, (len(images), 1, *images.shape[-2:])))
 
     data = toy(2, without=frozenset({"semantic"}))
-    constant = evaluate_model(lambda x: Prediction(depth=np.full((len(x), 1, 48, 64), 2.0)), data, FOLDER, progress=False)
+    constant = evaluate_model(lambda x: Prediction(depth=np.full((len(x["image"]), 1, 48, 64), 2.0)), data, FOLDER, progress=False)
     flipped = evaluate_model(leaning, data, FOLDER.vary(flip=True), progress=False)
     assert flipped["rmse"] == pytest.approx(constant["rmse"])
     assert flipped.protocol.flip

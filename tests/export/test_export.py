@@ -187,7 +187,7 @@ def test_single_task_rows_export_their_only_output(tmp_path: Path) -> None:
     report = export_method(method, config, tmp_path / "depth.onnx", half=True)
     assert set(report.parity) == {"depth"}
     assert report.agreement is None
-    assert OnnxModel(tmp_path / "depth.onnx", threads=1)(np.zeros((1, 3, 40, 40), np.float32)).semantic_logits is None
+    assert OnnxModel(tmp_path / "depth.onnx", threads=1)({"image": np.zeros((1, 3, 40, 40), np.float32)}).semantic_logits is None
 
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 2, 1), (5, 2, 1), (3, 1, 1), (5, 1, 2), (1, 2, 1), (7, 4, 1)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,10 @@ def checked(inputs: Inputs, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
     """The entries of `inputs` that a network takes, `(B, C, H, W)` floats each, in the order of `keys`.
 
     Raises:
-        ShapeError: one is missing, has another shape or an integer type, or two differ in batch or size.
+        ShapeError: no dictionary, one is missing, has another shape or an integer type, or two differ in batch or size.
     """
+    if not isinstance(inputs, Mapping):
+        raise ShapeError(f"inputs are a {type(inputs).__name__}. Give a dictionary by name, e.g. {{'{keys[0]}': array}}.")
     found: dict[str, NDArray[Any]] = {}
     for key in keys:
         wanted = f"floats (B, {INPUT_CHANNELS[key]}, H, W), {_MEANING[key]}"

@@ -50,8 +50,9 @@ def depth_colours(depth: NDArray[np.float32], near: float, far: float) -> Pictur
 
 def thickened(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sparse `(H, W)` depth [m], 0 = unknown, with every point 3 pixels wide so that it can be seen; the nearest one wins."""
-    near = cv2.erode(np.where(points > 0, points, np.float32(np.inf)), np.ones((3, 3), np.uint8))
-    return np.where(np.isfinite(near), near, np.float32(0)).astype(np.float32)
+    far = np.finfo(np.float32).max
+    near = cv2.erode(np.where(points > 0, points, far), np.ones((3, 3), np.uint8))
+    return np.where(near < far, near, np.float32(0)).astype(np.float32)
 
 
 def overlay(image: Picture, semantic: NDArray[np.uint8], labels: LabelSet, *, opacity: float = 0.55, names: bool = True) -> Picture:

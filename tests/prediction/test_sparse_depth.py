@@ -1,0 +1,141 @@
+"""Networks that take sparse depth, or both: what they are given, how files are paired, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from diorama.data import io
+from diorama.errors import DataError, ShapeError
+from diorama.prediction.inputs import read_sparse_depth
+from diorama.prediction.predictor import Predictor
+from diorama.prediction.render import thickened
+from diorama.prediction.sources import SourceImage, find_images, partner
+from diorama.running.predict import predict
+from diorama.types import Inputs, Prediction
+
+
+@dataclass
+class Doubled:
+    """Answers twice the known depth plus 1 m everywhere, and keeps what it was given."""
+
+    keys: tuple[str, ...] = ("sparse_depth",)
+    seen: list[Inputs] = field(default_factory=list)
+
+    @property
+    def config(self) -> Any:
+        return {
+            "format": 1, "method": "doubled", "diorama": "0", "init": {}, "labels": None, "depth": {"cap": 80.0, "unit": "m"},
+            "input": {"keys": list(self.keys), "size": [32, 32], "multiple_of": 32}, "training": {}, "export": {},
+        }  # fmt: skip
+
+    def __call__(self, inputs: Inputs) -> Prediction:
+        self.seen.append(inputs)
+        return Prediction(depth=2 * inputs["sparse_depth"] + 1)
+
+
+def points(height: int = 40, width: int = 70) -> np.ndarray:
+    depth = np.zeros((height, width), np.float32)
+    depth[3, 5], depth[20, 60] = 4.0, 16.5
+    return depth
+
+
+def test_sparse_depth_is_seen_at_its_own_size_and_answered_in_metres() -> None:
+    net = Doubled()
+    scene = Predictor(net, "doubled", "none").scene(points())
+    assert list(net.seen[0]) == ["sparse_depth"]
+    assert net.seen[0]["sparse_depth"].shape == (1, 1, 40, 70)
+    assert scene.size == scene.working_size == (40, 70)
+    assert scene.depth is not None
+    assert (scene.depth[3, 5], scene.depth[20, 60], scene.depth[0, 0]) == (9.0, 34.0, 1.0)
+    assert scene.image is None
+    assert scene.picture.shape == (40, 70, 3)
+    assert scene.plot().ndim == 3
+    assert len(scene.point_cloud().points) > 0
+
+
+def test_a_network_of_both_gets_both_at_one_size() -> None:
+    net = Doubled(("image", "sparse_depth"))
+    model = Predictor(net, "doubled", "none")
+    image = np.full((40, 70, 3), 51, np.uint8)
+    scene = model.scene(image, sparse_depth=points())
+    assert list(net.seen[0]) == ["image", "sparse_depth"]
+    assert net.seen[0]["image"].shape == (1, 3, 40, 70)
+    assert np.allclose(net.seen[0]["image"], 0.2)
+    assert scene.sparse_depth is not None
+    with pytest.raises(DataError, match="also takes 'sparse_depth'"):
+        model.scene(image)
+    with pytest.raises(ShapeError, match="differ in size"):
+        model.scene(image, sparse_depth=points(40, 71))
+
+
+def test_files_keep_their_scale(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "kitti.png"), (points() * 256).astype(np.uint16))
+    io.write_depth_png(tmp_path / "own.png", points(), scale=1000)
+    io.write_npy(tmp_path / "plain.npy", points())
+    for name in ("kitti.png", "own.png", "plain.npy"):
+        np.testing.assert_allclose(read_sparse_depth(tmp_path / name), points(), atol=1e-3)
+
+
+def test_what_is_no_sparse_depth_is_refused(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "eight.png"), np.ones((4, 4), np.uint8))
+    assert cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((4, 4), np.uint16))
+    cases = [
+        (tmp_path / "eight.png", DataError, "16"),
+        (tmp_path / "empty.png", DataError, "no pixel has a depth"),
+        (points() * 1000, DataError, "Divide millimetres by 1000"),
+        (np.where(points() > 0, np.nan, 0).astype(np.float32), DataError, "(?i)nan"),
+        (np.zeros((3, 4, 5), np.float32), ShapeError, "Give floats"),
+        (np.ones((4, 4), np.uint8), ShapeError, "Give floats"),
+    ]
+    for given, error, text in cases:
+        with pytest.raises(error, match=text):
+            read_sparse_depth(given)
+
+
+def test_predict_goes_on_after_a_bad_map_and_pairs_photos(tmp_path: Path) -> None:
+    raw, photos = tmp_path / "velodyne_raw", tmp_path / "photos"
+    raw.mkdir()
+    photos.mkdir()
+    io.write_depth_png(raw / "a_velodyne_raw_1.png", points())
+    io.write_depth_png(raw / "b.png", points())
+    assert cv2.imwrite(str(raw / "c.png"), np.zeros((40, 70), np.uint16))
+    for name in ("a_image_1.jpg", "b.jpg", "c.jpg"):
+        io.write_image(photos / name, np.full((40, 70, 3), 90, np.uint8))
+    summary = predict(Predictor(Doubled(), "doubled", "none"), raw, tmp_path / "out", image=photos, progress=False)
+    assert [path.name for path in summary.done] == ["a_velodyne_raw_1.png", "b.png"]
+    assert [(path.name, "no pixel has a depth" in why) for path, why in summary.failed] == [("c.png", True)]
+    assert io.read_depth(tmp_path / "out" / "b.depth.png")[20, 60] == 34.0
+    assert (tmp_path / "out" / "b.ply").exists()
+    (photos / "b.jpg").unlink()
+    again = predict(Predictor(Doubled(), "doubled", "none"), raw / "b.png", tmp_path / "two", image=photos, progress=False)
+    assert "nothing called b" in again.failed[0][1]
+
+
+def test_a_partner_may_be_one_file_or_lie_in_the_same_place_of_the_tree(tmp_path: Path) -> None:
+    (tmp_path / "two" / "sub").mkdir(parents=True)
+    (tmp_path / "two" / "sub" / "x.png").touch()
+    item = SourceImage(tmp_path / "one" / "sub" / "x.npy", Path("sub/x"))
+    assert partner(item, tmp_path / "two") == tmp_path / "two" / "sub" / "x.png"
+    assert partner(item, tmp_path / "two" / "sub" / "x.png") == tmp_path / "two" / "sub" / "x.png"
+    with pytest.raises(DataError, match="no depth kind"):
+        find_images(_touched(tmp_path / "clip.jpg"), kind="sparse_depth")
+
+
+def test_thick_points_show_the_nearest() -> None:
+    depth = np.zeros((5, 7), np.float32)
+    depth[2, 2], depth[2, 4] = 9, 3
+    thick = thickened(depth)
+    assert thick[2, 3] == 3
+    assert (thick > 0).sum() == 15
+    assert not thickened(np.zeros((4, 4), np.float32)).any()
+
+
+def _touched(path: Path) -> Path:
+    path.touch()
+    return path
