@@ -32,15 +32,15 @@ def _nyuv2_completion(points: int) -> Protocol:
     )  # fmt: skip
 
 
-def _kitti(name: str, truth: str) -> list[Protocol]:
-    garg = Protocol(name=name, dataset="kitti", split="eigen_test", truth=truth, crop="garg", cap=80.0, aggregation="per_image")
+def _kitti(name: str, split: str, truth: str) -> list[Protocol]:
+    garg = Protocol(name=name, dataset="kitti_raw", split=split, truth=truth, crop="garg", cap=80.0, aggregation="per_image")
     return [garg, replace(garg, name=f"{name}_crop_eigen", crop="eigen_kitti")]
 
 
 def _kitti_completion() -> list[Protocol]:
     # the server counts every known pixel: the 80 m of the Eigen protocols would leave out what it scores
     benchmark = Protocol(
-        name="kitti_completion", dataset="kitti", split="val_selection_cropped", truth="annotated depth, 11 scans", unit="mm",
+        name="kitti_completion", dataset="kitti", split="val_selection", truth="annotated depth, 11 scans", unit="mm",
         crop="kitti_352x1216", cap=100.0, floor=0.9, aggregation="per_image",
     )  # fmt: skip
     return [benchmark, replace(benchmark, name="kitti_completion_pooled", aggregation="pooled")]
@@ -77,8 +77,8 @@ PROTOCOLS = _registry(
         *_nyuv2("", 40),
         *_nyuv2("_13", 13),
         *(_nyuv2_completion(points) for points in (500, 200, 50)),
-        *_kitti("kitti_eigen_raw", "raw LiDAR (697 images)"),
-        *_kitti("kitti_eigen_improved", "improved depth maps (652 images)"),
+        *_kitti("kitti_eigen_raw", "test", "raw LiDAR (697 images)"),
+        *_kitti("kitti_eigen_improved", "test_improved", "improved depth maps (652 images)"),
         *_kitti_completion(),
         *(_withheld(how, targets) for how in WITHHELD for targets in TARGETS),
         _cityscapes(19),
