@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_status)
     except SystemExit as leaving:  # --help of a parser, or SIGTERM
         return leaving.code if isinstance(leaving.code, int) else 0
-    except KeyboardInterrupt:
-        return _fail("stopped by Ctrl-C.", 130)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "stopped by Ctrl-C.", 130)
     except BrokenPipeError:  # `diorama methods | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -138,7 +138,7 @@ def test_a_stopped_run_goes_on_and_equals_one_that_was_not_stopped(
 
     monkeypatch.setattr(Training, "one_step", counted)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "agreed", lambda fabric, raised: len(steps) == 2)
+        patch.setattr(loop, "agreed", lambda fabric, flag: 15 * (len(steps) == 2))
         with pytest.raises(StoppedError):
             train_once(config, tmp_path / "parted")
     assert train_once(config, tmp_path / "parted") == tmp_path / "parted"

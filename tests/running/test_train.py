@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 
 from diorama.config import RunConfig
@@ -19,6 +22,7 @@ from diorama.data.world.dataset import WorldIndoor
 from diorama.errors import ConfigError, DataError, ModelError, ProtocolError, TrainingError, UserError
 from diorama.methods.base import Stage
 from diorama.methods.ci_net import CINet
+from diorama.running import preparation
 from diorama.running import train as loop
 from diorama.running.preparation import count_labels, evaluation_split
 from diorama.running.train import StoppedError, Training, train
@@ -57,13 +61,13 @@ def rows(run: Path) -> list[dict[str, str]]:
         return [{key: value for key, value in row.items() if key != "images_per_s"} for row in csv.DictReader(file)]
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int = signal.SIGTERM) -> None:
     """The signal to stop arrives during step number `steps`."""
-    asked: list[bool] = []
+    asked: list[int] = []
 
-    def agreed(fabric: object, raised: bool) -> bool:
-        asked.append(raised)
-        return len(asked) == steps
+    def agreed(fabric: object, flag: int) -> int:
+        asked.append(flag)
+        return number if len(asked) == steps else 0
 
     monkeypatch.setattr(loop, "agreed", agreed)
 
@@ -146,6 +150,36 @@ def test_a_run_that_died_resumes_from_its_last_checkpoint(
 
 
 @pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_saves_and_a_second_one_stops_at_once(
+    presses: int, settings: Settings, through: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = RunConfig.from_dict(settings(trainer={"checkpoint_every": 4}))
+    original, handler = Training.one_step, signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def pressed(self: Training, batch: Any) -> dict[str, float]:
+        for _ in range(presses if self.step == 5 else 0):
+            signal.raise_signal(signal.SIGINT)
+        return original(self, batch)
+
+    monkeypatch.setattr(Training, "one_step", pressed)
+    try:
+        with pytest.raises((StoppedError, KeyboardInterrupt), match=r"diorama train --resume .*ci_net-world_indoor-1`\.$") as caught:
+            train(config)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    (run,) = Path(config.out).iterdir()
+    step = torch.load(run / "last.ckpt", weights_only=True)["step"]
+    if presses == 1:
+        assert isinstance(caught.value, StoppedError)
+        assert (caught.value.exit_status, step) == (130, 6)
+    else:
+        assert isinstance(caught.value, KeyboardInterrupt)
+        assert step == 4
+
+
+@pytest.mark.usefixtures("brief")
 def test_the_seed_decides_the_run(settings: Settings) -> None:
     first, again, other = (train(RunConfig.from_dict(settings(seed=seed, trainer={"steps": 3}))) for seed in (5, 5, 6))
     assert_same_state(first, again)
@@ -225,6 +259,26 @@ def test_half_precision_is_used_in_the_forward_pass(settings: Settings, monkeypa
     assert kinds == {torch.bfloat16}
     state = torch.load(run / "last.ckpt", weights_only=True)
     assert state["model"]["network.branches.depth.head.weight"].dtype == torch.float32
+
+
+@pytest.mark.usefixtures("brief")
+def test_the_scale_of_half_precision_gradients_survives_a_stop(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scaled(*_: object) -> Fabric:
+        # asked for 16-mixed on a CPU, Fabric takes bf16-mixed, which needs no scaler; here the scale doubles every two steps
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+        return Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", "cpu", scaler))
+
+    monkeypatch.setattr(preparation, "build_fabric", scaled)
+    config = RunConfig.from_dict(settings(trainer={"steps": 4}))
+    whole = train(config)
+    stop_after(monkeypatch, 3)
+    with pytest.raises(StoppedError):
+        train(config)
+    run = whole.with_name("ci_net-world_indoor-2")
+    assert torch.load(run / "last.ckpt", weights_only=True)["precision"]["scale"] == 16.0
+    train(config, resume=run)
+    assert torch.load(run / "last.ckpt", weights_only=True)["precision"]["scale"] == 32.0
+    assert_same_state(run, whole)
 
 
 @pytest.mark.parametrize(

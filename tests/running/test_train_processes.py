@@ -196,16 +196,40 @@ def rows(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow
-def test_sigterm_saves_and_leaves_with_143_and_the_run_can_be_finished(settings: Settings, tmp_path: Path) -> None:
-    config = written({**settings(model={"stage_epochs": [400, 1, 1]}), "evaluation": {"split": "val"}}, tmp_path / "run.yaml")
-    process = subprocess.Popen(command("train", "--config", str(config)), stderr=subprocess.PIPE, text=True)
+def started(settings: dict[str, Any], tmp_path: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A training in a process group of its own, as a terminal starts it, after its first steps; and its run folder."""
+    config = written({**settings, "evaluation": {"split": "val"}}, tmp_path / "run.yaml")
+    process = subprocess.Popen(
+        command("train", "--config", str(config)), stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     run = tmp_path / "runs" / "ci_net-world_indoor-1"
     deadline = time.monotonic() + 200
     while not ((run / "metrics.csv").is_file() and len((run / "metrics.csv").read_text().splitlines()) > 4):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.1)
+    return process, run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", [{"workers": 2}, {"devices": 2, "batch_size": 1}])
+def test_ctrl_c_reaches_every_process_and_yet_saves_and_leaves_with_130(
+    trainer: dict[str, Any], settings: Settings, tmp_path: Path
+) -> None:
+    process, run = started(settings(model={"stage_epochs": [400, 1, 1]}, trainer=trainer), tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert f"Go on with `diorama train --resume {run}`." in said.splitlines()[-1]
+    assert "Traceback" not in said
+    step = torch.load(run / "last.ckpt", weights_only=True)["step"]
+    assert [int(row["step"]) for row in rows(run)] == list(range(step))
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_leaves_with_143_and_the_run_can_be_finished(settings: Settings, tmp_path: Path) -> None:
+    process, run = started(settings(model={"stage_epochs": [400, 1, 1]}), tmp_path)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 143, said

@@ -61,6 +61,37 @@ def test_everything_comes_back(saved: tuple[Path, Parts]) -> None:
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(parts.method.parameters(), other.method.parameters(), strict=True))
 
 
+class Scaler:
+    """A precision plugin whose scale is its state."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"scale": self.scale}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.scale = state_dict["scale"]
+
+
+def test_the_scale_of_gradients_comes_back_where_there_is_one(tmp_path: Path) -> None:
+    parts, path = Parts(), tmp_path / "last.ckpt"
+
+    def resumed(scaler: Scaler) -> float:
+        names: Any = {"name": "ci_net", "method": parts.method, "average": parts.average, "optimisers": {}}
+        load_checkpoint(path, **names, precision=scaler)
+        return scaler.scale
+
+    parts.save(path)
+    assert resumed(Scaler(65536.0)) == 65536.0, "a run without a scaler says nothing of it"
+    save_checkpoint(
+        path, name="ci_net", method=parts.method, average=parts.average, optimisers={}, step=3, loader={}, precision=Scaler(512.0)
+    )
+    assert resumed(Scaler(65536.0)) == 512.0
+    torch.save({key: value for key, value in torch.load(path, weights_only=True).items() if key != "precision"}, path)
+    assert resumed(Scaler(65536.0)) == 65536.0, "as an earlier version wrote it"
+
+
 def test_a_failed_write_keeps_the_old_file(saved: tuple[Path, Parts], monkeypatch: pytest.MonkeyPatch) -> None:
     path, parts = saved
     before = path.read_bytes()

@@ -7,6 +7,7 @@ drawn from it, so any number of workers gives the same batches, and a loader is 
 from __future__ import annotations
 
 import random
+import signal
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -194,6 +195,8 @@ def _as_is(batch: Any) -> Any:
 
 
 def _start_worker(_: int) -> None:
+    # Ctrl-C reaches every process of a terminal; only the parent, which ends the workers, is to save and stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # threads of OpenCV do not survive the fork, and the workers are the parallelism
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

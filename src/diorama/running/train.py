@@ -38,7 +38,7 @@ logger = logging.getLogger("diorama")
 
 
 class StoppedError(TrainingError):
-    """SIGTERM came; everything is saved."""
+    """SIGTERM or Ctrl-C came; everything is saved. `exit_status` is 128 + the number of the signal."""
 
     exit_status = 143
 
@@ -53,7 +53,7 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
 
     Raises:
         UserError: the data lacks what the method needs, a file is damaged, a loss is not finite, memory is short, ...
-        StoppedError: SIGTERM; the run can be resumed.
+        StoppedError: SIGTERM or Ctrl-C; the run can be resumed.
     """
     method_class = catalog.method(config.method)
     dataset = config.open_dataset("train")
@@ -76,7 +76,11 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
                     run.change_config(config.to_dict(), training.step)
             training.run()
             training.finish(baselines)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and run.checkpoint.exists():
+            raise KeyboardInterrupt(
+                f"stopped by Ctrl-C. Go on from the last checkpoint with `diorama train --resume {run.path}`."
+            ) from None
         # what stopped before its first step leaves nothing behind
         if not resume and (training is None or not training.step) and is_first() and not run.checkpoint.exists():
             run.discard()
@@ -127,7 +131,12 @@ class Training:
         """Put everything back as it was at the last checkpoint."""
         inner = {name: optimiser.optimizer for name, optimiser in self.optimisers.items()}
         self.step, served = load_checkpoint(
-            self.run_folder.checkpoint, name=self.config.method, method=self.method, average=self.average, optimisers=inner
+            self.run_folder.checkpoint,
+            name=self.config.method,
+            method=self.method,
+            average=self.average,
+            optimisers=inner,
+            precision=self.fabric.strategy.precision,
         )
         self.loader.load_state_dict(served)
         if self.step:
@@ -137,7 +146,7 @@ class Training:
         """All steps from where the run stands.
 
         Raises:
-            StoppedError: SIGTERM came.
+            StoppedError: SIGTERM or Ctrl-C came.
         """
         settings = self.config.trainer
         if self.fabric.is_global_zero:
@@ -159,11 +168,14 @@ class Training:
                 due = due or bool(settings.checkpoint_every and self.step % settings.checkpoint_every == 0)
                 # between two updates each process holds a gradient of its own, and a checkpoint has room for one
                 whole = self.fabric.world_size == 1 or self.step % settings.accumulate == 0
-                if whole and agreed(self.fabric, stop.raised):
+                if whole and (number := agreed(self.fabric, stop.number)):
                     self.save()
-                    raise StoppedError(
+                    stopped = StoppedError(
                         f"stopped at step {self.step} of {self.total}. Go on with `diorama train --resume {self.run_folder.path}`."
                     )
+                    # Fabric kills a run of which a process that it started leaves with an error before the first one has left
+                    stopped.exit_status = 128 + number if self.fabric.is_global_zero else 0
+                    raise stopped
                 if whole and due:
                     self.save()
                     due = False
@@ -234,6 +246,7 @@ class Training:
                 optimisers=inner,
                 step=self.step,
                 loader=self.loader.state_dict(),
+                precision=self.fabric.strategy.precision,
             )
         self.fabric.barrier()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.optim import Optimizer
@@ -16,6 +16,16 @@ from diorama.training.average import MovingAverage
 FORMAT = 1
 
 
+class Stateful(Protocol):
+    """What keeps its state in a dictionary, such as Fabric's precision plugin with its gradient scaler."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state; empty without one."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put `state_dict` back."""
+
+
 def save_checkpoint(
     path: Path,
     *,
@@ -25,6 +35,7 @@ def save_checkpoint(
     optimisers: Mapping[str, Optimizer],
     step: int,
     loader: Mapping[str, Any],
+    precision: Stateful | None = None,
 ) -> None:
     """Write the state after `step` steps; the old file stays until the new one is whole."""
     state = {
@@ -36,6 +47,7 @@ def save_checkpoint(
         "optimisers": {key: optimiser.state_dict() for key, optimiser in optimisers.items()},
         "gradients": {key: value.grad for key, value in method.named_parameters() if value.grad is not None},
         "loader": dict(loader),
+        "precision": precision.state_dict() if precision else {},
     }
     temporary = path.with_suffix(".tmp")
     try:
@@ -46,7 +58,13 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, *, name: str, method: Method, average: MovingAverage, optimisers: Mapping[str, Optimizer]
+    path: Path,
+    *,
+    name: str,
+    method: Method,
+    average: MovingAverage,
+    optimisers: Mapping[str, Optimizer],
+    precision: Stateful | None = None,
 ) -> tuple[int, dict[str, Any]]:
     """Steps done and the loader's state, after the rest was put back in place.
 
@@ -72,6 +90,9 @@ def load_checkpoint(
         parameters = dict(method.named_parameters())
         for key, gradient in state["gradients"].items():
             parameters[key].grad = gradient.to(parameters[key].device)
+        # absent from a run in another precision, or of an earlier diorama: the scale is then found anew within some steps
+        if precision and state.get("precision"):
+            precision.load_state_dict(state["precision"])
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: saved from another configuration of '{name}'. Resume with the config.yaml beside it.") from error
     return int(state["step"]), dict(state["loader"])

@@ -28,7 +28,7 @@ class Trainer:
         clip_norm: largest gradient norm of an update; 0 turns clipping off.
         ema: decay of the moving average of the weights that is evaluated and saved; 0 turns it off.
         log_every: steps between two rows of metrics.csv.
-        checkpoint_every: steps between two checkpoints (one is also written at the end and on SIGTERM).
+        checkpoint_every: steps between two checkpoints (one is also written at the end, on SIGTERM and on Ctrl-C).
         evaluate_every: epochs between two evaluations during training; 0 evaluates at the end alone.
         loggers: "csv" is always on; "tensorboard", "wandb" and "mlflow" need their packages.
     """

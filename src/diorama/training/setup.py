@@ -6,6 +6,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, TypeVar, cast
 
@@ -89,36 +90,40 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 class StopSign:
-    """SIGTERM asks the loop to save and leave with exit status 143 (Lightning alone would exit with 0).
+    """SIGTERM and the first Ctrl-C ask the loop to save and leave (Lightning alone would exit with 0); a second Ctrl-C stops at once.
 
-    Use as a context; `raised` says whether the signal has come.
+    Use as a context; `number` is that of the signal that has come, 0 before. A signal that was ignored stays so: a job that was
+    started in the background is not meant by the Ctrl-C of its terminal.
     """
 
     def __init__(self) -> None:
-        self.raised = False
-        self._before: Any = None
+        self.number = 0
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSign:
-        try:
-            self._before = signal.signal(signal.SIGTERM, self._note)
-        except ValueError:  # not the main thread: whoever owns it decides
-            self._before = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                with suppress(ValueError):  # not the main thread: whoever owns it decides
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        for number, handler in self._before.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
-    def _note(self, *_: int | FrameType | None) -> None:
-        self.raised = True
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.number = self.number or number
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def agreed(fabric: Fabric, raised: bool) -> bool:
-    """Whether any process has been asked to stop: all must leave at the same step."""
+def agreed(fabric: Fabric, flag: int) -> int:
+    """The largest `flag` of any process, so that all leave at the same step and for the same reason."""
     if fabric.world_size == 1:
-        return raised
-    flag: Any = fabric.all_reduce(torch.tensor(float(raised)), reduce_op="sum")
-    return bool(flag.item() > 0)
+        return int(flag)
+    largest: Any = fabric.all_reduce(torch.tensor(float(flag)), reduce_op="max")
+    return int(largest.item())
 
 
 def gathered(fabric: Fabric, item: Any) -> list[Any]:
