@@ -227,14 +227,16 @@ def _wrong_depth(name: str, depth: NDArray[np.float32], reference: NDArray[np.fl
     empty = (depth <= 0) if reference is None else (depth <= 0) & (reference > 0)
     if empty.any():
         where = "" if reference is None else " where it is known"
-        yield f"{name}: {_counted(int(empty.sum()), 'pixel')} without a depth (0){where}. The server would invent it: predict one everywhere."
+        count = _counted(int(empty.sum()), "pixel")
+        yield f"{name}: {count} without a depth (0){where}. The server would invent it: predict one everywhere."
     if (depth > 0).any():
         middle = float(np.median(depth[depth > 0]))
         if not PLAUSIBLE[0] <= middle <= PLAUSIBLE[1]:
             yield f"{name}: median depth {middle:.4g} m. Store metres * 256, and check that the unit is metres."
     full = int((depth >= 65535 / SCALE).sum())
     if full:
-        yield f"{name}: {_counted(full, 'pixel')} at the largest value a file can hold ({65535 / SCALE:.1f} m). Clip the prediction to what is seen."
+        count, most = _counted(full, "pixel"), 65535 / SCALE
+        yield f"{name}: {count} at the largest value a file can hold ({most:.1f} m). Clip the prediction to what is seen."
 
 
 def _listed(names: list[str]) -> str:
