@@ -233,6 +233,12 @@ def test_data_make_check_plot(capsys: pytest.CaptureFixture[str], tmp_path: Path
     sheet = tmp_path / "sheet.png"
     assert main(["data", "plot", "folder", "--data.root", str(rooms), "--split", "val", "--out", str(sheet), "--width", "64"]) == 0
     assert sheet.read_bytes().startswith(b"\x89PNG")
+    sheet.write_bytes(b"mine")
+    again = ["data", "plot", "folder", "--data.root", str(rooms), "--split", "val", "--out", str(sheet), "--frames", "1"]
+    assert "sheet.png exists already. Pass --overwrite" in failure(again, capsys)
+    assert sheet.read_bytes() == b"mine"
+    assert main([*again, "--overwrite"]) == 0
+    assert sheet.read_bytes().startswith(b"\x89PNG")
     next((rooms / "images" / "val").iterdir()).write_bytes(b"\x89PNG cut off")
     assert main(["data", "check", "folder", "--data.root", str(rooms), "--splits", "[val]"]) == 1
     assert "folder: 1 errors" in capsys.readouterr().out

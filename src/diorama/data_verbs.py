@@ -72,12 +72,14 @@ def plot(words: Sequence[str]) -> int:
         parser.add_argument("--split", type=str, default="train")
         parser.add_argument("--frames", type=int, default=6, help="rows")
         parser.add_argument("--width", type=int, default=320, help="of one picture [px]")
+        parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
     name, settings, own = _named("plot", "A contact sheet of image, labels and depth.", words, add)
     from diorama.data.sheet import plot as start
 
     out = Path(own["out"] or f"{name}-{own['split']}.jpg").expanduser()
-    print(start(catalog.dataset(name)(split=own["split"], **settings), out, frames=own["frames"], width=own["width"]))
+    dataset = catalog.dataset(name)(split=own["split"], **settings)
+    print(start(dataset, out, frames=own["frames"], width=own["width"], overwrite=own["overwrite"]))
     return 0
 
 

@@ -31,7 +31,7 @@ _TITLES = {
 }
 
 
-def plot(dataset: SceneDataset, out: str | Path, frames: int = 6, width: int = 320) -> Path:
+def plot(dataset: SceneDataset, out: str | Path, frames: int = 6, width: int = 320, *, overwrite: bool = False) -> Path:
     """Write a contact sheet of `frames` frames, evenly spread over the split: a row each, a column per key; returns `out`.
 
     Args:
@@ -39,15 +39,18 @@ def plot(dataset: SceneDataset, out: str | Path, frames: int = 6, width: int = 3
         out: PNG or JPEG to write.
         frames: rows.
         width: pixels of one picture.
+        overwrite: replace `out` if it is there.
 
     Raises:
-        DataError: the data set is empty, or `out` cannot be written.
+        DataError: the data set is empty, or `out` cannot be written or exists already and `overwrite` is not set.
         ConfigError: no rows, or pictures too narrow to show anything.
     """
     if frames < 1 or width < 16:
         raise ConfigError(
             f"a sheet of {frames} rows of pictures {width} pixels wide. Choose --frames of 1 or more and --width of 16 or more."
         )
+    if Path(out).exists() and not overwrite:
+        raise DataError(f"{out} exists already. Pass --overwrite, or choose another --out.")
     if not len(dataset):
         raise DataError(f"{dataset.name} {dataset.split}: no frames to plot. Check the root folder.")
     chosen = np.linspace(0, len(dataset) - 1, min(frames, len(dataset))).round().astype(int)
