@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
 from diorama import catalog, recipes
-from diorama.errors import ConfigError
+from diorama.data.base import SceneDataset
+from diorama.errors import ConfigError, DataError
 from diorama.evaluation.protocols import PROTOCOLS, by_name
 from diorama.flags import dataset_arguments, take
+
+logger = logging.getLogger("diorama")
 
 SUMMARY = """Measure a model on a data set under a named protocol; writes metrics.json, CSV files and report.html.
 
@@ -36,9 +40,9 @@ def evaluate_model_file(words: Sequence[str]) -> int:
     protocol = own["protocol"] or stored.get("evaluation", {}).get("protocol")
     rules = by_name(protocol) if protocol else next((rule for rule in PROTOCOLS.values() if rule.dataset == name), None)
     judged = {} if named else stored.get("evaluation", {})
-    split = own["split"] or judged.get("split") or (rules.split if rules else "test")
+    split = own["split"] or judged.get("split")
     flip = bool(judged.get("flip")) if own["flip"] is None else own["flip"]
-    dataset = catalog.dataset(name)(split=split, **settings)
+    dataset = catalog.dataset(name)(split=split, **settings) if split else _held_out(name, settings, rules.split if rules else "test")
     from diorama.running.evaluate_file import evaluate
 
     out = Path(own["out"]).expanduser() if own["out"] else _default_out(str(model))
@@ -56,7 +60,7 @@ def evaluate_model_file(words: Sequence[str]) -> int:
 def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--protocol", type=str | None, metavar="NAME", help="rules of the numbers; default: first of the data set")
     parser.add_argument("--list-protocols", action="store_true", help="print every protocol and stop")
-    parser.add_argument("--split", type=str | None, help="default: that of the protocol")
+    parser.add_argument("--split", type=str | None, help="default: that of the protocol, else test, else val")
     parser.add_argument(
         "--flip", type=bool | None, help="average with the prediction on the mirrored image; default: as the run, else false"
     )
@@ -67,6 +71,39 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier evaluation")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
     parser.add_argument("--backend", type=str, default="auto", help="auto, onnx or torch")
+
+
+def _held_out(name: str, settings: Mapping[str, Any], first: str) -> SceneDataset:
+    """The split `first` of the data set, or test, or val, whichever is there: what a training is judged on.
+
+    Raises:
+        DataError: none of them is there.
+    """
+    kind = catalog.dataset(name)
+    wanted = [split for split in dict.fromkeys((first, "test", "val")) if split in kind.splits]
+    refused: list[DataError] = []
+    for split in wanted:
+        try:
+            dataset: SceneDataset = kind(split=split, **settings)
+        except DataError as error:
+            refused.append(error)
+            continue
+        if refused:
+            logger.warning("evaluated on '%s', since '%s' is not there: %s", split, wanted[0], refused[0])
+        return dataset
+    present = [split for split in kind.splits if split not in wanted and _opens(kind, split, settings)]
+    if not present:
+        raise refused[0]
+    lacking, there = " or ".join(wanted), ", ".join(present)
+    raise DataError(f"{name} has no {lacking} frames here, but {there} ({refused[0]}) Pass --split {present[0]} to evaluate on it.")
+
+
+def _opens(kind: Any, split: str, settings: Mapping[str, Any]) -> bool:
+    try:
+        kind(split=split, **settings)
+    except DataError:
+        return False
+    return True
 
 
 def _run_settings(model: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,37 @@ def test_the_verb_judges_as_the_run_was_judged(tmp_path: Path) -> None:
 
     assert judged() == ("val", True)
     assert judged("--flip", "false", "--split", "test") == ("test", False)
+
+
+@pytest.mark.usefixtures("constant")
+def test_without_test_frames_the_verb_judges_on_val_as_training_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from diorama.data.fixtures import make
+
+    run, root = tmp_path / "run", tmp_path / "rooms"
+    run.mkdir()
+    (run / "config.yaml").write_text(yaml.safe_dump({"model": {"name": "ci_net"}, "data": {"name": "folder", "root": str(root)}}))
+    make("world_indoor", root, "folder", 2, "train", size=(48, 64), stereo=False)
+
+    def said(status: int, *flags: str) -> str:
+        assert main(["evaluate", str(run), "--overwrite", *flags]) == status
+        return capsys.readouterr().err
+
+    def judged() -> str:
+        return str(json.loads((run / "evaluation" / "metrics.json").read_text())["protocol"]["split"])
+
+    text = said(2)
+    assert "folder has no test or val frames here, but train, all" in text
+    assert text.endswith("Pass --split train to evaluate on it.\n")
+    said(0, "--split", "train")
+    assert judged() == "train"
+    make("world_indoor", root, "folder", 1, "val", size=(48, 64), stereo=False)
+    assert "evaluated on 'val', since 'test' is not there" in said(0)
+    assert judged() == "val"
+    make("world_indoor", root, "folder", 1, "test", size=(48, 64), stereo=False)
+    assert "since" not in said(0)
+    assert judged() == "test"
+    shutil.rmtree(root)
+    assert "no such folder" in said(2)
 
 
 @pytest.mark.usefixtures("constant")
