@@ -369,6 +369,9 @@ def test_one_that_breaks_later_keeps_its_rows(settings: Settings, monkeypatch: p
         ({"evaluation": {"protocol": "nyuv3"}}, UserError, "nyuv3"),
         ({"evaluation": {"protocol": "nyuv2_pooled"}}, ProtocolError, "40 classes, world_indoor was loaded with 13"),
         ({"evaluation": {"split": "tset"}}, DataError, "no split 'tset'"),
+        ({"view": {"size": [1, 1]}}, ConfigError, r"view\.size is \[1, 1\]: networks need at least 32 pixels a side\. Set "),
+        ({"view": {"size": [64, 31]}}, ConfigError, r"view\.size is \[64, 31\]"),
+        ({"view": {"crop": [31, 32]}}, ConfigError, r"view\.crop is \[31, 32\]"),
     ],
 )
 def test_what_cannot_work_is_told_before_a_folder_is_made(

@@ -7,6 +7,9 @@ from typing import Literal
 
 from diorama.errors import ConfigError
 
+SMALLEST = 32
+"""Pixels that a side must have at least to be learnt from: every network here ends in features at a 32nd of its size or pads to that."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -48,6 +51,16 @@ class View:
             raise ConfigError(f"view.zoom_changes is '{self.zoom_changes}': choose depth or intrinsics.")
         if len(self.colour) != 4 or not all(0 <= s <= 1 for s in self.colour[:3]) or not 0 <= self.colour[3] <= 0.5:
             raise ConfigError(f"view.colour is {list(self.colour)}: give brightness, contrast, saturation (0 to 1) and hue (0 to 0.5).")
+
+    def require_smallest(self) -> None:
+        """Return if a network can learn from views of this size; smaller ones are for looking at data.
+
+        Raises:
+            ConfigError: a side of `size` or `crop` is below 32 pixels.
+        """
+        for name, extent in (("size", self.size), ("crop", self.crop)):
+            if extent is not None and min(extent) < SMALLEST:
+                raise ConfigError(f"view.{name} is {list(extent)}: networks need at least {SMALLEST} pixels a side. Set e.g. [240, 320].")
 
     @property
     def window(self) -> tuple[int, int]:

@@ -38,6 +38,7 @@ def check(config: RunConfig, method: Method, dataset: SceneDataset, baselines: S
     classes, labels = getattr(config.model, "classes", None), dataset.labels
     if "semantic" in method.requires and labels and classes not in (None, len(labels)):
         raise ConfigError(f"model.classes is {classes}, {dataset.name} has {len(labels)} classes. Set model.classes={len(labels)}.")
+    config.view.require_smallest()
     for baseline in baselines:
         Run.read(baseline)
     held_out = evaluation_split(config)
