@@ -22,11 +22,13 @@ class Stage:
     rate: float
     """Learning rate of the freshly initialised layers at the start of the stage."""
     losses: tuple[str, ...]
-    schedule: Literal["constant", "poly", "cosine"] = "constant"
+    schedule: Literal["constant", "poly", "cosine", "halving"] = "constant"
     freeze: tuple[str, ...] = ()
     """Prefixes of parameter names that do not move in this stage."""
     warmup: float = 0.0
     """Part of the stage in which the rate rises linearly from 0."""
+    halve_every: float = 5.0
+    """Epochs after which the schedule "halving" halves the rate."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,12 @@ class Plan:
         stage, start = self.stages[number], self.starts[number]
         length = (self.starts[number + 1] if number + 1 < len(self.starts) else self.total) - start
         done = (step - start) / length
-        factor: float = {"constant": 1.0, "poly": (1 - done) ** POLY_POWER, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[stage.schedule]
+        factor: float = {
+            "constant": 1.0,
+            "poly": (1 - done) ** POLY_POWER,
+            "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+            "halving": 0.5 ** ((step - start) // (stage.halve_every * self.epoch_steps)),
+        }[stage.schedule]
         rising = min(1.0, (step - start + 1) / (stage.warmup * length)) if stage.warmup else 1.0
         return stage.rate * factor * rising
 
