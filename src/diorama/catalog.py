@@ -18,6 +18,12 @@ DATASETS = {
     "nyuv2": "diorama.data.nyuv2:NYUv2",
     "cityscapes": "diorama.data.cityscapes:Cityscapes",
     "camvid": "diorama.data.camvid:CamVid",
+    "kitti": "diorama.data.kitti:Kitti",
+    "kitti_lidar": "diorama.data.kitti:KittiLidar",
+    "kitti_raw": "diorama.data.kitti_raw:KittiRaw",
+    "kitti_object": "diorama.data.kitti_benchmark:KittiObject",
+    "kitti_semantics": "diorama.data.kitti_benchmark:KittiSemantics",
+    "kitti_stereo": "diorama.data.kitti_benchmark:KittiStereo",
     "folder": "diorama.data.folder:Folder",
 }
 

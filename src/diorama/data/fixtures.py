@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from diorama import catalog
 from diorama.data import io
 from diorama.data.folder import FOLDERS
+from diorama.data.kitti_fixtures import write_kitti, write_kitti_object, write_kitti_raw, write_kitti_semantics, write_kitti_stereo
 from diorama.data.labels import (
     CAMVID11,
     CITYSCAPES19,
@@ -232,6 +233,11 @@ WRITERS: dict[str, Callable[..., list[Path]]] = {
     "nyuv2": write_nyuv2,
     "cityscapes": write_cityscapes,
     "camvid": write_camvid,
+    "kitti": write_kitti,
+    "kitti_raw": write_kitti_raw,
+    "kitti_object": write_kitti_object,
+    "kitti_semantics": write_kitti_semantics,
+    "kitti_stereo": write_kitti_stereo,
 }
 """Layouts of `diorama data make`."""
 
@@ -242,7 +248,7 @@ def make(name: str, out: str | Path, layout: str = "folder", frames: int = 16, s
     Args:
         name: catalog name, e.g. `world_indoor`.
         out: a folder that is empty or missing.
-        layout: folder, nyuv2, cityscapes or camvid.
+        layout: a name of `WRITERS`.
         frames: how many; fewer if the data set has fewer.
         split: split to read and to write.
         settings: further constructor arguments of the data set.
