@@ -5,7 +5,7 @@ A `Lidar` says where the scanner stands in the camera's frame and at which eleva
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +53,10 @@ class Lidar:
         x, y, z = (np.asarray(rotation, np.float64)[:, k] for k in range(3))
         return cls(down_first, (0.0,) * len(down_first), _row(y * height), (_row(z), _row(-x), _row(y)))
 
+    def to_meta(self) -> dict[str, Any]:
+        """JSON types for `meta["lidar"]` of a frame."""
+        return asdict(self)
+
     @classmethod
     def from_meta(cls, meta: dict[str, Any]) -> Lidar | None:
         """The scanner that `meta["lidar"]` of a frame describes (JSON types, the fields of this class), None without one."""
@@ -92,6 +96,12 @@ KITTI = Lidar(
 Elevations and heights were measured: points of raw scans come line after line, so the median elevation of each line is known; it
 is the same to 0.02 degrees in two scans if the upper 32 lines start 0.21 m and the lower ones 0.12 m above the origin.
 """
+
+
+def kitti_lidar(velodyne_to_camera: F64) -> Lidar:
+    """The scanner of KITTI for the calibration of another day or camera: `(3, 4)`, LiDAR points [m] -> points in that camera's frame."""
+    rotation, origin = velodyne_to_camera[:, :3], velodyne_to_camera[:, 3]
+    return replace(KITTI, origin=_row(origin), axes=(_row(rotation[:, 0]), _row(rotation[:, 1]), _row(rotation[:, 2])))
 
 
 class Returns(NamedTuple):

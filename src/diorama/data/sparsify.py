@@ -7,6 +7,7 @@ the points of a frame stay where they are when noise is switched on, and the 200
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -14,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diorama.data import scan
+from diorama.data import patterns, scan
+from diorama.data.occlusion import occluded
 from diorama.data.scan import Lidar
 from diorama.errors import ConfigError, ShapeError
 from diorama.types import UNKNOWN_DEPTH
@@ -31,18 +33,22 @@ _COUNT, _POINTS, _HOLES, _DROP, _NOISE, _OUTLIERS, _MOVE = range(7)
 class Sparsify:
     """Which pixels of a depth map stay known, and what goes wrong with them; by default 500 random points, exact.
 
-    The steps in their order: `pattern` chooses pixels, `holes` and `drop` take some away, then noise, outliers and a misplaced scanner
-    change what is left. A map that is sparse already is thinned in the same way.
+    The steps in their order: occluded returns go, `pattern` chooses pixels, `holes` and `drop` take some away, then noise, outliers and a
+    misplaced scanner change what is left. A map that is sparse already is thinned in the same way.
     """
 
     pattern: Literal["all", "random", "grid", "lines", "corners"] = "random"
     """`all` known pixels, `random` ones, a regular `grid`, scan `lines`, or `corners` of the image (ORB; needs the image)."""
+    source: Literal["auto", "depth", "sparse_depth"] = "auto"
+    """The map that is thinned; `auto`: the data set's own `sparse_depth` if it has one, else its `depth`."""
     points: int | tuple[int, int] = 500
     """How many for `random`, `grid` (about) and `corners` (at most); two numbers: drawn for each frame, log-uniformly between them."""
     lines: int | tuple[int, ...] = 64
     """How many of the scanner's lines for `lines`, evenly spaced; several numbers: one of them is drawn for each frame."""
     scanner: Literal["camera", "kitti"] = "camera"
     """Whose lines: 64 over the field of view, seen from the `camera`; or those of the 64-beam scanner beside the cameras of `kitti`."""
+    unoccluded: bool = False
+    """Remove background returns that the scanner sees past the foreground (`occlusion.occluded`); for scans, not for `camera`."""
     step: float = 0.17
     """Angle [degrees] between two shots of a line where a dense map is scanned; 0: every column."""
     holes: float = 0.0
@@ -65,8 +71,12 @@ class Sparsify:
     def __post_init__(self) -> None:
         if self.pattern not in ("all", "random", "grid", "lines", "corners"):
             raise ConfigError(f"sparse.pattern is '{self.pattern}': choose all, random, grid, lines or corners.")
+        if self.source not in ("auto", "depth", "sparse_depth"):
+            raise ConfigError(f"sparse.source is '{self.source}': choose auto, depth or sparse_depth.")
         if self.scanner not in ("camera", "kitti"):
             raise ConfigError(f"sparse.scanner is '{self.scanner}': choose camera or kitti.")
+        if self.unoccluded and self.scanner == "camera":
+            raise ConfigError("sparse.unoccluded has no meaning for a scanner in the camera's place. Set sparse.scanner=kitti.")
         points, lines, drop = _numbers(self.points), _numbers(self.lines), _numbers(self.drop)
         if len(points) not in (1, 2) or not 1 <= points[0] <= points[-1]:
             raise ConfigError(f"sparse.points is {self.points}: give a number of at least 1, or two rising ones, e.g. [50, 5000].")
@@ -87,7 +97,19 @@ class Sparsify:
     @property
     def needs_intrinsics(self) -> bool:
         """Whether `sparsify` must know the camera."""
-        return self.pattern == "lines" or self.shift > 0 or self.turn > 0
+        return self.pattern == "lines" or self.unoccluded or self.shift > 0 or self.turn > 0
+
+    def key(self, provided: Collection[str]) -> Literal["depth", "sparse_depth"]:
+        """Which of the keys `provided` by a data set is thinned.
+
+        Raises:
+            ConfigError: the one that `source` asks for, or with `auto` either, is not among them.
+        """
+        wanted: tuple[Literal["depth", "sparse_depth"], ...] = ("sparse_depth", "depth") if self.source == "auto" else (self.source,)
+        for key in wanted:
+            if key in provided:
+                return key
+        raise ConfigError(f"sparse depth is made of '{wanted[-1]}', which this data set lacks. Use one with depth: `diorama data list`.")
 
 
 _Number = TypeVar("_Number", int, float)
@@ -117,7 +139,7 @@ def sparsify(
         depth: `(H, W)` [m], 0 = unknown; dense, or sparse already.
         rules: see `Sparsify`.
         seed: of this frame (`frame_seed`) or sample; everything random is a function of it.
-        intrinsics: `(3, 3)` [px], pixel centres at integers; for scan lines and a misplaced scanner.
+        intrinsics: `(3, 3)` [px], pixel centres at integers; for scan lines, occlusion and a misplaced scanner.
         image: `(H, W, 3)` RGB; for corners.
         lidar: where the scanner of this frame stands, if it is not that of `rules.scanner`.
 
@@ -132,9 +154,11 @@ def sparsify(
     if rules.pattern == "corners" and image is None:
         raise ConfigError("sparse.pattern=corners needs the image. Use a data set with images, or sparse.pattern=random.")
     sparse = np.array(depth, np.float32)
+    if rules.unoccluded and intrinsics is not None:
+        sparse[occluded(sparse, intrinsics, lidar or scan.KITTI)] = UNKNOWN_DEPTH
     sparse = _chosen(sparse, rules, seed, intrinsics, image, lidar)
     if rules.holes > 0:
-        sparse[blobs(sparse.shape, rules.holes, rules.hole_size, _random(seed, _HOLES))] = UNKNOWN_DEPTH
+        sparse[patterns.blobs(sparse.shape, rules.holes, rules.hole_size, _random(seed, _HOLES))] = UNKNOWN_DEPTH
     _drop(sparse, rules, _random(seed, _DROP))
     _disturb(sparse, rules, seed)
     if (rules.shift > 0 or rules.turn > 0) and intrinsics is not None:
@@ -166,70 +190,15 @@ def _chosen(
     low, high = min(_numbers(rules.points)), max(_numbers(rules.points))
     count = low if low == high else round(np.exp(counts.uniform(np.log(low), np.log(high))))
     if rules.pattern == "random":
-        places = _some(np.flatnonzero(depth), count, _random(seed, _POINTS))
+        places = patterns.some(np.flatnonzero(depth), count, _random(seed, _POINTS))
     elif rules.pattern == "grid":
-        places = _grid(depth, count)
+        places = patterns.grid(depth, count)
     else:
         assert image is not None
-        places = _corners(depth, count, image)
+        places = patterns.corners(depth, count, image)
     sparse = np.zeros_like(depth)
     sparse.ravel()[places] = depth.ravel()[places]
     return sparse
-
-
-def _some(places: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """`count` of the places (all, if there are fewer); a smaller count takes a part of what a larger one takes."""
-    if count >= len(places):
-        return places
-    keys = random.random(len(places))
-    return np.sort(places[np.argpartition(keys, count)[:count]])
-
-
-def _grid(depth: F32, count: int) -> NDArray[np.int64]:
-    """The known pixel nearest to the middle of each cell of a grid of about `count` square cells."""
-    height, width = depth.shape
-    side = max((height * width / count) ** 0.5, 1.0)
-    rows, columns = max(round(height / side), 1), max(round(width / side), 1)
-    v, u = np.nonzero(depth)
-    row, column = v * rows // height, u * columns // width
-    # the middle pixel of a cell whose edges lie between pixels
-    off = (v - ((row + 0.5) * height / rows - 0.5)) ** 2 + (u - ((column + 0.5) * width / columns - 0.5)) ** 2
-    cell = row * columns + column
-    order = np.lexsort((off, cell))
-    first = np.ones(len(order), bool)
-    first[1:] = np.diff(cell[order]) > 0
-    best = order[first]
-    return np.asarray(v[best] * width + u[best])
-
-
-def _corners(depth: F32, count: int, image: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Pixels with depth at the `count` strongest corners (ORB) of the image; where two fall on one pixel it counts once."""
-    if image.shape[:2] != depth.shape:
-        raise ShapeError(f"image {image.shape[:2]} and depth {depth.shape} differ in size. Resize them together.")
-    finder = cv2.ORB.create(nfeatures=count, edgeThreshold=8, patchSize=8, fastThreshold=5)
-    found = finder.detect(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
-    strongest = sorted(found, key=lambda corner: (-corner.response, corner.pt))[:count]
-    u, v = np.rint(np.array([corner.pt for corner in strongest]).reshape(-1, 2)).astype(np.int64).T
-    inside = (u < depth.shape[1]) & (v < depth.shape[0])
-    places = np.unique(v[inside] * depth.shape[1] + u[inside])
-    return np.asarray(places[depth.ravel()[places] > 0])
-
-
-def blobs(size: tuple[int, ...], share: float, distance: float, random: np.random.Generator) -> NDArray[np.bool_]:
-    """`(H, W)` mask that is true on `share` of the area, in blobs about `distance` (of the shorter side) apart."""
-    cell = max(distance * min(size) / 2, 1.0)
-    coarse = random.standard_normal([int(n / cell) + 2 for n in size])
-    smooth = coarse
-    for axis, n in enumerate(size):
-        place = np.arange(n) / cell
-        low = place.astype(np.int64)
-        # a smooth step between the values of the coarse grid: no corners at its nodes
-        part = (place - low) ** 2 * (3 - 2 * (place - low))
-        part = part[:, None] if axis == 0 else part
-        smooth = np.take(smooth, low, axis) * (1 - part) + np.take(smooth, low + 1, axis) * part
-    mask = np.zeros(smooth.size, bool)
-    mask[np.argsort(-smooth, axis=None, kind="stable")[: round(share * smooth.size)]] = True
-    return mask.reshape(size)
 
 
 def _drop(sparse: F32, rules: Sparsify, random: np.random.Generator) -> None:
@@ -237,7 +206,7 @@ def _drop(sparse: F32, rules: Sparsify, random: np.random.Generator) -> None:
     share = drop[0] if drop[0] == drop[-1] else random.uniform(drop[0], drop[-1])
     if share > 0:
         places = np.flatnonzero(sparse)
-        sparse.ravel()[_some(places, round(share * len(places)), random)] = UNKNOWN_DEPTH
+        sparse.ravel()[patterns.some(places, round(share * len(places)), random)] = UNKNOWN_DEPTH
 
 
 def _disturb(sparse: F32, rules: Sparsify, seed: int) -> None:
@@ -252,7 +221,7 @@ def _disturb(sparse: F32, rules: Sparsify, seed: int) -> None:
         sparse.ravel()[places] = np.maximum(noisy, np.float32(NEAREST))
     if rules.outliers > 0:
         random = _random(seed, _OUTLIERS)
-        wrong = _some(places, round(rules.outliers * len(places)), random)
+        wrong = patterns.some(places, round(rules.outliers * len(places)), random)
         sparse.ravel()[wrong] = random.uniform(true.min(), true.max(), len(wrong))
 
 
