@@ -95,6 +95,7 @@ def test_ranges_of_the_papers_are_sums_of_finer_ones() -> None:
     assert found.range_names() == ["0-20 m", "20-40 m", "40-60 m", "60-80 m"]
     assert found.counts[0, :, 0].tolist() == [6, 2, 2, 2]  # 90 m lies outside of them
     assert found.rmse[0, :, 0] == pytest.approx([np.sqrt((1 + 4 + 9) / 3), 4, 5, 6])
+    assert found.distance_interval == pytest.approx(np.stack([found.rmse[0, :, 0]] * 2, 1))
     assert found.range_interval[:, 0] == pytest.approx(np.stack([found.rmse[0, :, 0]] * 2, 1))
     with pytest.raises(ConfigError, match="15 m is no edge"):
         breakdown(rows, (), edges, into=(0.0, 15.0))

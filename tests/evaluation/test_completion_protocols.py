@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from diorama.data.sparse_dataset import SparseDataset
+from diorama.data.sparsify import Sparsify
 from diorama.errors import ProtocolError
 from diorama.evaluation.delta import Run
 from diorama.evaluation.depth import depth_columns
 from diorama.evaluation.metrics import frame_metrics, score
+from diorama.evaluation.points import points_of, points_text
 from diorama.evaluation.protocols import PROTOCOLS, Protocol, by_name
 from diorama.evaluation.table import FrameTable
 
@@ -80,7 +84,8 @@ def test_the_kitti_crop_is_cut_once() -> None:
 @pytest.mark.parametrize("points", [500, 200, 50])
 def test_nyuv2_completion_by_hand(points: int) -> None:
     protocol = by_name(f"nyuv2_completion_{points}")
-    assert protocol.sparse == f"{points} random points, seed 0"
+    assert protocol.sparse == points_text(Sparsify(points=points), 0, (228, 304))
+    assert f"input points: {points} random points inside the middle 228x304, seed 0;" in protocol.sentence()
     # at 240x320 the crop is rows 6..233 and columns 8..311
     rooms: tuple[Pixels, Pixels] = (
         {(5, 8): (2.0, 9.0), (6, 7): (2.0, 9.0), (234, 311): (2.0, 9.0), (6, 8): (2.0, 2.5), (233, 311): (4.0, 3.5)},
@@ -126,15 +131,40 @@ def test_lengths_are_reported_in_the_unit_of_the_protocol_with_their_intervals()
 
 def test_other_points_are_another_protocol() -> None:
     protocol = by_name("nyuv2_completion_500")
-    assert protocol.given("500 random points, seed 0") == protocol
-    with pytest.raises(ProtocolError, match="has the input '500 random points, seed 0', the data give '500 random points, seed 1'"):
-        protocol.given("500 random points, seed 1")
+    rules, middle = Sparsify(points=500), (228, 304)
+    assert protocol.given(points_text(rules, 0, middle)) == protocol
+    for other in (points_text(rules, 1, middle), points_text(rules, 0), points_text(Sparsify(points=499), 0, middle)):
+        with pytest.raises(ProtocolError, match=f"has the input '500 random .*seed 0', the data give '{other}'"):
+            protocol.given(other)
     with pytest.raises(ProtocolError, match="the data give 'what they have'"):
         protocol.given("")
     free = by_name("folder").given("16 lines, seed 0")
     assert free.differences(by_name("folder")) == ["sparse: '16 lines, seed 0' != ''"]
     assert "input points: 16 lines, seed 0;" in free.sentence()
     assert "input points" not in by_name("folder").sentence()
+
+
+@pytest.mark.parametrize(
+    ("rules", "text"),
+    [
+        (Sparsify(pattern="all"), "all points, seed 3"),
+        (Sparsify(points=(50, 5000)), "50 to 5000 random points, seed 3"),
+        (Sparsify(points=(500, 500), drop=(0.5, 0.5)), "500 random points, drop 0.5, seed 3"),
+        (Sparsify(pattern="grid", points=100, holes=0.3), "100 grid points, holes 0.3, seed 3"),
+        (Sparsify(pattern="lines", lines=16, scanner="kitti"), "16 lines of the kitti's 64, step 0.17 degrees, seed 3"),
+        (
+            Sparsify(pattern="all", scanner="kitti", unoccluded=True, relative_noise=0.01),
+            "all points, unoccluded, relative noise 0.01, seed 3",
+        ),
+    ],
+)
+def test_rules_in_words(rules: Sparsify, text: str) -> None:
+    assert points_text(rules, 3) == text
+
+
+def test_the_points_of_a_data_set(toy: Any) -> None:
+    assert points_of(toy(2)) == ""
+    assert points_of(SparseDataset(toy(2), Sparsify(points=9), seed=4, crop=(20, 30))) == "9 random points inside the middle 20x30, seed 4"
 
 
 def test_numbers_stored_before_points_were_named_are_still_read(tmp_path: Path) -> None:

@@ -108,6 +108,8 @@ class Breakdown:
     """`(..., 2)` 95 % bootstrap interval over images; nan where it cannot be had."""
     range_interval: Float
     """`(ranges, 2, 2)`, over all classes."""
+    distance_interval: Float
+    """`(ranges, 2)`, over all classes and both bands."""
     class_interval: Float
     """`(classes + 1, 2)`, over all ranges and bands."""
 
@@ -169,6 +171,7 @@ def breakdown(
         classes=tuple(classes), edges=tuple(edges), counts=total["n"], rmse=np.sqrt(mean["sq"]), mae=mean["abs"],
         abs_rel=mean["abs_rel"], accuracy=accuracy, rmse_interval=intervals(parts["n"], parts["sq"], draws),
         range_interval=intervals(parts["n"].sum(axis=1), parts["sq"].sum(axis=1), draws),
+        distance_interval=intervals(parts["n"].sum(axis=(1, 3)), parts["sq"].sum(axis=(1, 3)), draws),
         class_interval=intervals(parts["n"].sum(axis=(2, 3)), parts["sq"].sum(axis=(2, 3)), draws),
     )  # fmt: skip
 

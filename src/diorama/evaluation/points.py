@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from diorama.data.sparsify import Sparsify
+from diorama.data.base import SceneDataset
+from diorama.data.sparse_dataset import SparseDataset
+from diorama.data.sparsify import Sparsify
 
 _SAID = {"pattern", "points", "lines", "scanner", "step"}
 
 
-def points_text(rules: Sparsify, seed: int) -> str:
+def points_of(dataset: SceneDataset) -> str:
+    """The rule that the sparse depth of `dataset` is drawn by; empty if it is the data's own, or if there is none."""
+    return points_text(dataset.rules, dataset.seed, dataset.crop) if isinstance(dataset, SparseDataset) else ""
+
+
+def points_text(rules: Sparsify, seed: int, crop: tuple[int, int] | None = None) -> str:
     """The rule that input points are drawn by, equal for equal rules: `500 random points, seed 0`; steps that are off are left out.
 
     Args:
         rules: see `Sparsify`.
         seed: that the seeds of the frames are made of (`frame_seed`).
+        crop: `(H, W)` [px] of the middle that they are drawn in; None: everywhere.
     """
     if rules.pattern == "all":
         said = ["all points"]
@@ -24,6 +31,8 @@ def points_text(rules: Sparsify, seed: int) -> str:
         said = [f"{_plain(rules.lines)} lines of the {rules.scanner}'s 64, step {rules.step:g} degrees"]
     else:
         said = [f"{_plain(rules.points)} {rules.pattern} points"]
+    if crop is not None:
+        said[0] += f" inside the middle {crop[0]}x{crop[1]}"
     for field in fields(rules):
         value = getattr(rules, field.name)
         if field.name not in _SAID and value != field.default:

@@ -28,7 +28,8 @@ def _nyuv2(suffix: str, classes: int) -> list[Protocol]:
 def _nyuv2_completion(points: int) -> Protocol:
     return Protocol(
         name=f"nyuv2_completion_{points}", dataset="nyuv2", split="test", truth="in-filled depth of the labelled set, halved to 240x320",
-        crop="nyu_228x304", cap=10.0, floor=0.1, aggregation="per_image", sparse=f"{points} random points, seed 0",
+        crop="nyu_228x304", cap=10.0, floor=0.1, aggregation="per_image",
+        sparse=f"{points} random points inside the middle 228x304, seed 0",
     )  # fmt: skip
 
 
@@ -58,10 +59,15 @@ WITHHELD = {"random": "20 % of the returns at random, seed 0", "lines": "every f
 """How returns are withheld: part of the protocol's name -> words."""
 
 
+CLEANED = "the other returns, without those that the camera cannot see, judged by the input alone"
+AS_THEY_ARE = "the other returns as they are"
+
+
 def _withheld(how: str, targets: str) -> Protocol:
     return Protocol(
         name=f"kitti_withheld_{how}{targets}", dataset="kitti_lidar", split="test", unit="mm", crop="kitti_352x1216", cap=100.0,
         floor=0.9, aggregation="per_image", truth=f"withheld from the input: {WITHHELD[how]}; counted: {TARGETS[targets]}",
+        sparse=CLEANED,
     )  # fmt: skip
 
 
