@@ -9,6 +9,7 @@ from typing import Any
 from diorama.errors import ProtocolError, suggest
 from diorama.evaluation.crops import CROPS
 from diorama.evaluation.protocol import Better, Measured, Protocol
+from diorama.evaluation.withheld import HOW, TARGETS, How, input_text, truth_text
 
 __all__ = ["CROPS", "PROTOCOLS", "Better", "Measured", "Protocol", "by_name", "list_protocols"]
 
@@ -47,27 +48,10 @@ def _kitti_completion() -> list[Protocol]:
     return [benchmark, replace(benchmark, name="kitti_completion_pooled", aggregation="pooled")]
 
 
-TARGETS = {
-    "": "all of them",
-    "_unoccluded": "those not seen past the foreground",
-    "_below": "those below the top input point",
-    "_unoccluded_below": "those not seen past the foreground, below the top input point",
-}
-"""Which withheld returns a protocol counts: end of its name -> words."""
-
-WITHHELD = {"random": "20 % of the returns at random, seed 0", "lines": "every fifth scan line"}
-"""How returns are withheld: part of the protocol's name -> words."""
-
-
-CLEANED = "the other returns, without those that the camera cannot see, judged by the input alone"
-AS_THEY_ARE = "the other returns as they are"
-
-
-def _withheld(how: str, targets: str) -> Protocol:
+def _withheld(how: How, targets: str) -> Protocol:
     return Protocol(
         name=f"kitti_withheld_{how}{targets}", dataset="kitti_lidar", split="test", unit="mm", crop="kitti_352x1216", cap=100.0,
-        floor=0.9, aggregation="per_image", truth=f"withheld from the input: {WITHHELD[how]}; counted: {TARGETS[targets]}",
-        sparse=CLEANED,
+        floor=0.9, aggregation="per_image", truth=truth_text(how, targets), sparse=input_text(),
     )  # fmt: skip
 
 
@@ -86,7 +70,7 @@ PROTOCOLS = _registry(
         *_kitti("kitti_eigen_raw", "test", "raw LiDAR (697 images)"),
         *_kitti("kitti_eigen_improved", "test_improved", "improved depth maps (652 images)"),
         *_kitti_completion(),
-        *(_withheld(how, targets) for how in WITHHELD for targets in TARGETS),
+        *(_withheld(how, targets) for how in HOW for targets in TARGETS),
         _cityscapes(19),
         _cityscapes(7),
         Protocol(name="world_indoor", dataset="world_indoor", split="test", truth="exact, rendered", cap=10.0, floor=0.1, classes=13),
