@@ -132,12 +132,14 @@ def benchmark(words: Sequence[str]) -> int:
     parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these; default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="only these; default: those of the benchmark")
     parser.add_argument("--keep", action="store_true", help="keep checkpoints and models of finished runs")
+    parser.add_argument("--renew", action="store_true", help="run again what was made with other settings")
     options, flags = parser.read_known(words)
     path = recipes.find(options.file)
     from diorama.running.benchmark import Benchmark, run_benchmark
 
     out = options.out or Path("runs") / f"benchmark-{path.stem}"
-    folder = run_benchmark(Benchmark.read(path), out, flags, rows=options.rows, seeds=options.seeds, keep=options.keep)
+    asked = {name: getattr(options, name) for name in ("rows", "seeds", "keep", "renew")}
+    folder = run_benchmark(Benchmark.read(path), out, flags, **asked)
     print((folder / "table.md").read_text(encoding="utf-8"))
     return 0
 

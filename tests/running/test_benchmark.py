@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 from diorama.config import RunConfig
-from diorama.errors import ConfigError, TrainingError
+from diorama.errors import ConfigError, DataError, TrainingError
 from diorama.evaluation.protocols import by_name
 from diorama.running import train as loop
 from diorama.running.benchmark import Benchmark, row_settings, run_benchmark, train_once
+from diorama.running.renewal import decisive, differences
 from diorama.running.train import StoppedError, Training
 from diorama.training.run_folder import VARIABLE, RunFolder
 
@@ -161,6 +162,78 @@ def test_what_a_killed_run_left_without_a_checkpoint_is_replaced(
     (folder / "metrics.csv").write_text("step\n0\n")
     assert train_once(RunConfig.from_dict(settings(trainer={"steps": 1})), folder) == folder
     assert (folder / "last.ckpt").is_file()
+
+
+def test_a_result_of_other_settings_is_told_and_run_again_when_asked(
+    benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, started = tmp_path / "out", pretended(monkeypatch)
+    run_benchmark(benchmark, out, rows=["joint", "depth"], seeds=[0])
+    stored = json.loads((out / "joint-seed0.json").read_text())["settings"]
+    assert (stored["trainer.batch_size"], stored["seed"], stored["model.backbone"]) == (2, 0, "test_resnet")
+    assert not {"out", "data.root", "trainer.threads"} & set(stored)
+    benchmark.rows["joint"] = {"trainer.batch_size": 4, "model.alpha": 0.5}
+    with pytest.raises(ConfigError) as caught:
+        run_benchmark(benchmark, out, rows=["joint", "depth"], seeds=[0, 1])
+    said = str(caught.value)
+    assert said.startswith(str(out / "joint-seed0.json"))
+    assert "trainer.batch_size was 2, is 4" in said
+    assert "model.alpha was 1.0, is 0.5" in said
+    assert "Pass --renew" in said
+    assert len(started) == 2, "nothing may be trained before"
+    run_benchmark(benchmark, out, rows=["joint", "depth"], seeds=[0], renew=True)
+    assert started[2:] == [("joint", 0)], "what did not change is not run again"
+    run_benchmark(benchmark, out, ["--trainer.threads", "3", "--trainer.log_every", "7"], rows=["joint", "depth"], seeds=[0])
+    assert len(started) == 3, "settings of the machine change no number"
+
+
+def test_a_result_of_an_earlier_version_is_held_against_what_it_says(
+    benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, started = tmp_path / "out", pretended(monkeypatch)
+    run_benchmark(benchmark, out, rows=["joint"], seeds=[0])
+    result = out / "joint-seed0.json"
+    stored = json.loads(result.read_text())
+    config = {"name": "ci_net", "alpha": 1.0, "a_field_that_went": 3, "backbone_weights": None}
+    result.write_text(json.dumps({**{key: stored[key] for key in ("metrics", "protocol")}, "model": {**stored["model"], "config": config}}))
+    run_benchmark(benchmark, out, rows=["joint"], seeds=[0])
+    benchmark.rows["joint"] = {"model.alpha": 2.0}
+    with pytest.raises(ConfigError, match=r"model\.alpha was 1\.0, is 2\.0\. Pass --renew"):
+        run_benchmark(benchmark, out, rows=["joint"], seeds=[0])
+    result.write_text("{}")
+    with pytest.raises(DataError, match=r"no result of a benchmark.*Remove it"):
+        run_benchmark(benchmark, out, rows=["joint"], seeds=[0])
+    assert len(started) == 1
+
+
+def test_a_stopped_run_of_other_settings_is_not_gone_on_with(benchmark: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, started = tmp_path / "out", pretended(monkeypatch)
+    folder = out / "runs" / "joint-seed0"
+    folder.mkdir(parents=True)
+    earlier = {**row_settings(benchmark, "joint"), "seed": 0}
+    earlier["view"]["flip"] = 0.25
+    (folder / "config.yaml").write_text(RunConfig.from_dict(earlier).to_yaml())
+    (folder / "last.ckpt").write_text("")
+    with pytest.raises(ConfigError, match=r"joint-seed0\.json: made with other settings: view\.flip was 0\.25, is 0\.5\. Pass --renew"):
+        run_benchmark(benchmark, out, rows=["joint"], seeds=[0])
+    assert (folder / "last.ckpt").exists()
+    run_benchmark(benchmark, out, rows=["joint"], seeds=[0], renew=True, keep=True)
+    assert started == [("joint", 0)]
+    assert not (folder / "last.ckpt").exists()
+
+
+def test_a_section_that_was_set_or_left_out_is_a_difference_and_a_new_key_is_none() -> None:
+    then = {"model.alpha": 1.0, "model.gone": 2, "seed": 0}
+    assert differences(then, {"model.alpha": 1.0, "model.new": 3, "seed": 0}) == ""
+    assert differences(then, {"model.alpha": 1.0, "sparse.points": 500, "seed": 0}) == "sparse.points was None, is 500"
+    assert differences({**then, "sparse.points": 500}, then) == "sparse.points was 500, is None"
+
+
+def test_paths_of_the_machine_are_no_settings() -> None:
+    one = decisive(
+        {"data": {"root": "/a", "name": "x"}, "model": {"backbone_weights": "/a/net.pth"}, "out": "runs", "view": {"cache": True}}
+    )
+    assert one == {"data.name": "x", "model.backbone_weights": "net.pth"}
 
 
 @pytest.mark.parametrize("status", [0, 3])

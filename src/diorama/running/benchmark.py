@@ -13,7 +13,8 @@ rows:
   full: {}
 ```
 
-Every finished run leaves `OUT/ROW-seedN.json`; a run that has its file is not run again, one that was stopped resumes from its checkpoint.
+Every finished run leaves `OUT/ROW-seedN.json` with the settings that decided it; a run that has its file is not run again, one that was
+stopped resumes from its checkpoint. Where the settings have changed since, the benchmark says so and runs again what `--renew` allows.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from diorama.data.io import replacing
 from diorama.errors import ConfigError, DataError, TrainingError
 from diorama.evaluation.delta import Run, delta_m
 from diorama.evaluation.resample import t_interval
+from diorama.running.renewal import outdated, stopped_outdated, with_settings
 from diorama.training.run_folder import RunFolder
 
 logger = logging.getLogger("diorama")
@@ -101,6 +103,7 @@ def run_benchmark(
     rows: Sequence[str] = (),
     seeds: Sequence[int] = (),
     keep: bool = False,
+    renew: bool = False,
 ) -> Path:
     """Train and evaluate what has no result in `out` yet, then write table.md and runs.csv; their folder comes back.
 
@@ -111,9 +114,10 @@ def run_benchmark(
         rows: only these; empty: all.
         seeds: only these; empty: those of the benchmark.
         keep: keep checkpoints and model files of finished runs.
+        renew: run again what was made with other settings than these.
 
     Raises:
-        ConfigError: an unknown row, or a setting that does not exist; told before anything is trained.
+        ConfigError: an unknown row, a setting that does not exist, or a result of other settings; told before anything is trained.
     """
     out = Path(out)
     unknown = [name for name in rows if name not in benchmark.rows]
@@ -121,24 +125,44 @@ def run_benchmark(
         raise ConfigError(f"no row '{unknown[0]}'. Rows: {', '.join(benchmark.rows)}.")
     # all configurations are read first: a typo in the last row should not cost the hours of the rows before it
     todo = [
-        (name, seed, read_config([*flags, "--seed", str(seed)], settings=row_settings(benchmark, name)))
+        (name, seed, result_file(out, name, seed), read_config([*flags, "--seed", str(seed)], settings=row_settings(benchmark, name)))
         for seed in (seeds or benchmark.seeds)
         for name in (rows or benchmark.rows)
     ]
+    stale = {target: how for _, _, target, config in todo if (how := _outdated(target, config))}
+    if stale and not renew:
+        first, how = next(iter(stale.items()))
+        others = f" ({len(stale) - 1} more are out of date)" if len(stale) > 1 else ""
+        raise ConfigError(f"{first}: made with other settings: {how}{others}. Pass --renew to run it again, or choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
-    for number, (name, seed, config) in enumerate(todo, 1):
-        target = out / f"{_slug(name)}-seed{seed}.json"
-        if target.exists():
+    for number, (name, seed, target, config) in enumerate(todo, 1):
+        if target.exists() and target not in stale:
             continue
         logger.info("run %d of %d: %s, seed %d", number, len(todo), name, seed)
-        finished = train_once(config, out / "runs" / target.stem)
-        shutil.copyfile(finished / "metrics.json", target.with_suffix(".tmp"))
-        target.with_suffix(".tmp").replace(target)
+        folder = out / "runs" / target.stem
+        if stopped_outdated(folder, config):
+            RunFolder(folder).discard()
+        target.unlink(missing_ok=True)  # an old number must not stand in the tables beside new ones
+        finished = train_once(config, folder)
+        with replacing(target) as temporary:
+            temporary.write_text(with_settings(finished / "metrics.json", config), encoding="utf-8")
         if not keep:
             shutil.rmtree(finished)
         write_tables(benchmark, out)
     write_tables(benchmark, out)
     return out
+
+
+def result_file(out: Path, name: str, seed: int) -> Path:
+    """Where the result of one run lies."""
+    return out / f"{_slug(name)}-seed{seed}.json"
+
+
+def _outdated(target: Path, config: RunConfig) -> str:
+    """How the result, or the stopped run where there is none, differs in its settings from `config`; empty if it does not."""
+    if target.exists():
+        return outdated(target, config)
+    return stopped_outdated(target.parent / "runs" / target.stem, config)
 
 
 def row_settings(benchmark: Benchmark, name: str) -> dict[str, Any]:
