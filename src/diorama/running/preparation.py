@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -115,15 +115,22 @@ def rules(config: RunConfig, held_out: SceneDataset) -> Protocol:
     return chosen.vary(flip=True) if config.evaluation.flip else chosen
 
 
-def about(config: RunConfig, steps: int) -> dict[str, Any]:
-    """What metrics.json says of a model: enough for Delta M to refuse a baseline of another kind."""
+def about(config: RunConfig, steps: int, origin: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What metrics.json says of a model: enough for Delta M to refuse a baseline of another kind.
+
+    Args:
+        config: the run.
+        steps: that it took.
+        origin: the model it started from, as `origin_of` tells; named in the budget, since a run that starts there has had more.
+    """
     images = config.trainer.batch_size * config.trainer.devices * config.trainer.nodes
     return {
         "method": config.method,
         "tasks": getattr(config.model, "tasks", "both"),
         "backbone": getattr(config.model, "backbone", None),
         "data": config.dataset,
-        "budget": f"{steps} steps of {images} at {config.view.window[0]}x{config.view.window[1]}",
+        "budget": f"{steps} steps of {images} at {config.view.window[0]}x{config.view.window[1]}"
+        + (f" from {origin['model']}" if origin else ""),
         "seed": config.seed,
         "config": config.to_dict()["model"],
     }

@@ -17,7 +17,9 @@ from diorama.data.base import SceneDataset
 from diorama.errors import ConfigError, DataError
 from diorama.export.export import export_method
 from diorama.export.model_file import load_model, save_model
+from diorama.running.origin import chain, origin_of, told
 from diorama.running.preparation import about
+from diorama.running.renewal import flat
 from diorama.training.average import MovingAverage
 from diorama.training.checkpoint import load_checkpoint
 
@@ -31,7 +33,7 @@ Semantics ({classes} classes, `{labels}`) and metric depth (up to {cap:g} m) of 
 |---|---|
 | network | `{method}` on `{backbone}`, {millions:.1f} million parameters, fp16 weights computed in fp32 |
 | input | RGB of any size; trained at {size} |
-| training | {budget}, seed {seed} (one run) |
+| training | {budget}, seed {seed} (one run) |{origins}
 | data | {data}: {data_citation} |
 | terms | {terms} |
 
@@ -59,8 +61,9 @@ def ship(run: str | Path, out: str | Path) -> Path:
     frames = config.open_dataset("train")
     labels = frames.labels
     out.mkdir(parents=True, exist_ok=True)
-    facts = {key: value for key, value in about(config, step).items() if key != "config"}
-    training = {**facts, "terms": dataset.terms, "citation": dataset.citation, **field_of_view(frames)}
+    origin = origin_of(run, config)
+    facts = {key: value for key, value in about(config, step, origin).items() if key != "config"}
+    training = {**facts, **told(origin), "terms": dataset.terms, "citation": dataset.citation, **field_of_view(frames)}
     past = history(run)
     if past:
         training["history"] = past
@@ -90,6 +93,7 @@ def ship(run: str | Path, out: str | Path) -> Path:
             [facts["budget"], *(f"{when} with {', '.join(f'{key} {value}' for key, value in was.items())}" for when, was in past.items())]
         ),
         seed=config.seed,
+        origins="".join(f"\n| started from | {sentence(origin)} |" for origin in chain(training)),
         data=dataset.title,
         data_citation=dataset.citation,
         terms=dataset.terms,
@@ -101,27 +105,29 @@ def ship(run: str | Path, out: str | Path) -> Path:
 
 def history(run: Path) -> dict[str, dict[str, Any]]:
     """Settings that a resume replaced: "until step N" -> the values before; empty for a run in one go."""
-    now = _flat(yaml.safe_load((run / "config.yaml").read_text()))
+    now = flat(yaml.safe_load((run / "config.yaml").read_text()))
     found = {}
     for path in sorted(run.glob("config-until-*.yaml"), key=lambda path: int(path.stem.rpartition("-")[2])):
-        before = _flat(yaml.safe_load(path.read_text()))
+        before = flat(yaml.safe_load(path.read_text()))
         found[f"until step {path.stem.rpartition('-')[2]}"] = {key: value for key, value in before.items() if value != now.get(key)}
     return found
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+def sentence(origin: Mapping[str, Any]) -> str:
+    """Which model a run started from, and how and on what that was trained."""
+    said = origin["training"]
+    facts = [said.get("budget"), f"seed {said['seed']}" if "seed" in said else None, f"on {said['data']}" if "data" in said else None]
+    terms = f"; terms: {said['terms']}" if said.get("terms") else ""
+    return f"`{origin['model']}` ({', '.join(fact for fact in facts if fact) or 'it does not say how it was trained'}{terms})"
 
 
 def field_of_view(dataset: SceneDataset) -> dict[str, float]:
-    """Horizontal angle of the training camera [degrees], for point clouds of photos without intrinsics; empty if unknown."""
+    """Angle of the training camera over the longer side [degrees], for point clouds of photos without intrinsics; empty if unknown."""
     frame = dataset.frame(0)
     if "intrinsics" not in frame:
         return {}
-    return {"field_of_view": round(math.degrees(2 * math.atan(frame["image"].shape[1] / 2 / frame["intrinsics"][0, 0])), 1)}
+    longer_px = max(frame["image"].shape[:2])
+    return {"field_of_view": round(math.degrees(2 * math.atan(longer_px / 2 / frame["intrinsics"][0, 0])), 1)}
 
 
 def figures(run: Path) -> str:

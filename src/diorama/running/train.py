@@ -18,10 +18,10 @@ from diorama.data.cache import CachedDataset
 from diorama.data.loader import Source, StepLoader, move
 from diorama.data.transforms import train_transform
 from diorama.errors import TrainingError
-from diorama.export.model_file import save_model, start_from
+from diorama.export.model_file import save_model
 from diorama.methods.base import Method, StepContext
-from diorama.prediction.predictor import find_model
 from diorama.running.evaluate import Evaluation, evaluate_model
+from diorama.running.origin import begin_with, keep, origin_of, require_same_start, told
 from diorama.running.preparation import about, advised, check, count_labels, evaluation_split, launch, rules
 from diorama.running.progress import TrainingProgress
 from diorama.running.report import write_report
@@ -60,8 +60,9 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
     torch.manual_seed(config.seed)
     method: Method = method_class(config.model)
     check(config, method, dataset, baselines)
-    if config.trainer.start_from and not resume:
-        begin_with(method, config.trainer.start_from)
+    if resume:
+        require_same_start(Path(resume), config)
+    origin = begin_with(method, config.trainer.start_from) if config.trainer.start_from and not resume else None
     run = RunFolder(resume) if resume else RunFolder.create(config.out or "runs", f"{config.method}-{config.dataset}")
     training = None
     try:
@@ -69,6 +70,8 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
             fabric, run = launch(config, run)
             if fabric.is_global_zero and not resume:
                 run.write_config(config.to_dict())
+                if origin:
+                    keep(run.path, origin)
             training = Training(config, fabric, method, dataset, run)
             if resume:
                 training.resume()
@@ -86,12 +89,6 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
             run.discard()
         raise
     return run.path
-
-
-def begin_with(method: Method, model: str) -> None:
-    """Give `method` the weights of a trained model, and say which of its own start new."""
-    new = start_from(method, find_model(model))
-    logger.info("starts from %s; new: %s", model, ", ".join(new) or "nothing")
 
 
 class Training:
@@ -282,7 +279,7 @@ class Training:
 
     def finish(self, baselines: Sequence[str | Path] = ()) -> None:
         """Write the model file, evaluate it and write the report."""
-        held_out = evaluation_split(self.config)
+        held_out, origin = evaluation_split(self.config), origin_of(self.run_folder.path, self.config)
         if self.fabric.is_global_zero:
             with self.average.applied():
                 save_model(
@@ -291,8 +288,9 @@ class Training:
                     labels=self.dataset.labels,
                     depth_cap=self.dataset.depth_cap,
                     input_size=self.config.view.size,
-                    training={"terms": self.dataset.terms, **about(self.config, self.step)},
+                    training={"terms": self.dataset.terms, **about(self.config, self.step, origin), **told(origin)},
                 )
         found = self.evaluate(examples=2)
         if found is not None and held_out is not None and self.fabric.is_global_zero:
-            write_report(found, self.run_folder.path, model=about(self.config, self.total), baselines=baselines, run=self.run_folder.path)
+            facts = about(self.config, self.total, origin)
+            write_report(found, self.run_folder.path, model=facts, baselines=baselines, run=self.run_folder.path)

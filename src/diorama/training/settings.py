@@ -14,7 +14,7 @@ class Trainer:
 
     Args:
         start_from: a trained model (shipped name, run folder or .safetensors file) whose weights the run begins with; weights of other
-            names or shapes, such as the head for another number of classes, start new.
+            names or shapes, such as the head for another number of classes, start new. Set model.pretrained=false beside it.
         batch_size: samples per source, process and step.
         accumulate: steps whose gradients are averaged before one update.
         steps: stop after this many steps even if the stages are longer; stages keep their schedules. None: run all stages.
