@@ -75,7 +75,7 @@ def predict(words: Sequence[str]) -> int:
     parser.add_argument("--save", nargs="+", metavar="KIND", help="any of semantic depth json overlay ply panel; default: all but panel")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.add_argument("--intrinsics", type=Path, metavar="FILE", help="camera matrix [px]: 9 numbers row by row, or fx fy cx cy")
-    parser.add_argument("--field-of-view", type=float, metavar="DEGREES", help="over the longer side, instead of intrinsics")
+    parser.add_argument("--field-of-view", type=float, metavar="DEGREES", help="angle over the photo's longer side, instead of intrinsics")
     parser.add_argument("--backend", choices=("auto", "onnx", "torch"), default="auto")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, help="threads per photo; default: every core")
