@@ -168,7 +168,7 @@ def test_outliers_are_exactly_as_many_and_within_the_frame() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(SEEDS, st.floats(0, 20), st.floats(0, 0.5))
+@given(SEEDS, st.floats(0, 10), st.floats(0, 0.5))
 def test_a_misplaced_scanner_moves_points_rigidly(seed: int, turn: float, shift: float) -> None:
     depth = np.zeros((24, 40), np.float32)
     depth[11, 20], depth[12, 18] = 6.0, 4.0

@@ -22,12 +22,12 @@ Mask = NDArray[np.bool_]
 
 NEARER = 0.9
 """What hides a return is at most this share of its depth: a slanted surface does not hide itself."""
-ROUNDING = 1
-"""Rows [px] that two returns may be out of order because their pixels are rounded."""
+ROUNDING = 0.25
+"""How far a nearer return may be drawn below, as a share of the distance of two lines: its surface goes on up to the next line."""
 
 
 def occluded(sparse: F32, intrinsics: NDArray[np.float64], lidar: Lidar = KITTI) -> Mask:
-    """`(H, W)` mask of returns seen through the foreground: a nearer return was scanned below, but is drawn at or above it.
+    """`(H, W)` mask of returns seen through the foreground: a nearer return was scanned below it, but not drawn below.
 
     Between scanner and camera the order of two returns on one vertical changes only if the camera sees the nearer one in front of
     the other. Nearer returns are looked for in the same and the two neighbouring columns, on as many lines as the height of the
@@ -45,10 +45,11 @@ def occluded(sparse: F32, intrinsics: NDArray[np.float64], lidar: Lidar = KITTI)
     line = nearest_line(found, lidar)[0].astype(np.int64)
     height = max(lidar.heights, key=lambda h: abs(h - lidar.origin[1])) - lidar.origin[1]
     down = 1 if height >= 0 else -1
-    # one pixel may hold two returns that are rounded to it, so the reach ends a pixel further
-    shift = np.degrees(abs(height) / found.depth.min() + (ROUNDING + 1) / intrinsics[1, 1])
     total = len(lidar.elevations)
-    gap = np.median(-np.diff(lidar.elevations)) if total > 1 else 180.0
+    gap = np.radians(np.median(-np.diff(lidar.elevations))) if total > 1 else np.pi
+    slack = ROUNDING * gap * intrinsics[1, 1]
+    # two pixels are off by half a row each
+    shift = abs(height) / found.depth.min() + (slack + 1) / intrinsics[1, 1]
     reach = min(int(np.ceil(shift / gap)), total - 1) if height else 0
     depth, row = _by_line(found.v, found.u, found.depth, line, (total, sparse.shape[1]))
     mask = np.zeros(len(found.v), bool)
@@ -57,7 +58,7 @@ def occluded(sparse: F32, intrinsics: NDArray[np.float64], lidar: Lidar = KITTI)
         other = line + down * away
         inside = (other >= 0) & (other < total)
         cell = np.where(inside, other, 0), found.u
-        mask |= inside & (depth[cell] < limit) & (down * (row[cell] - found.v) <= ROUNDING)
+        mask |= inside & (depth[cell] < limit) & (down * (row[cell] - found.v) <= slack)
     hidden[found.v, found.u] = mask
     return hidden
 

@@ -164,20 +164,25 @@ def camera_lidar(intrinsics: F64, size: tuple[int, ...], lines: int = 64) -> Lid
     return Lidar(tuple(float(angle) for angle in elevations), (0.0,) * lines)
 
 
-def thinned(depth: F32, intrinsics: F64, lines: int, lidar: Lidar, step: float = 0.0) -> F32:
+def thinned(depth: F32, intrinsics: F64, lines: int, lidar: Lidar, step: float = 0.0, scanned: bool | None = None) -> F32:
     """`(H, W)` sparse depth [m]: what `lines` evenly spaced lines of `lidar` see of `depth`.
 
-    A map that is sparse already keeps the returns of those lines, all of them if `lines` is the scanner's own number. A dense one
-    is scanned: of each shot, every `step` degrees (0: every column), the pixel nearest to its direction if within half a pixel.
+    A map that a scanner made (`scanned`; None: if it is not dense) keeps the returns of those lines, all of them if `lines` is the
+    scanner's own number. A dense one is scanned: of each shot, every `step` degrees (0: every column), the pixel nearest to its
+    direction if within half a pixel.
     """
     total = len(lidar.elevations)
     kept = ((np.arange(lines) + 0.5) * total / lines).astype(np.int64) if lines < total else np.arange(total)
+    dense = is_dense(depth) if scanned is None else not scanned
+    if dense:
+        lidar = replace(lidar, elevations=tuple(lidar.elevations[k] for k in kept), heights=tuple(lidar.heights[k] for k in kept))
     found = returns(depth, intrinsics, lidar)
     line, offset = nearest_line(found, lidar)
-    chosen = np.isin(line, kept)
-    if is_dense(depth):
-        chosen &= np.abs(offset) <= np.degrees(0.5 / intrinsics[1, 1])
+    if dense:
+        chosen = np.abs(offset) <= np.degrees(0.5 / intrinsics[1, 1])
         chosen &= _shot(found, line, offset, chosen, intrinsics, step)
+    else:
+        chosen = np.isin(line, kept)
     sparse = np.zeros_like(depth)
     v, u = found.v[chosen], found.u[chosen]
     sparse[v, u] = depth[v, u]

@@ -98,5 +98,6 @@ class SparseDataset(SceneDataset):
             intrinsics=frame.get("intrinsics"),
             image=frame.get("image"),
             lidar=Lidar.from_meta(frame.get("meta", {})),
+            scanned=self._key == "sparse_depth",
         )
         return frame

@@ -132,6 +132,7 @@ def sparsify(
     intrinsics: NDArray[np.float64] | None = None,
     image: NDArray[np.uint8] | None = None,
     lidar: Lidar | None = None,
+    scanned: bool | None = None,
 ) -> F32:
     """`(H, W)` sparse depth [m], 0 = unknown: what `rules` leave of `depth`.
 
@@ -142,6 +143,7 @@ def sparsify(
         intrinsics: `(3, 3)` [px], pixel centres at integers; for scan lines, occlusion and a misplaced scanner.
         image: `(H, W, 3)` RGB; for corners.
         lidar: where the scanner of this frame stands, if it is not that of `rules.scanner`.
+        scanned: whether `depth` is a scan, whose lines are thinned, rather than a dense map that is scanned; None: seen from `depth`.
 
     Raises:
         ConfigError: the rules need intrinsics or an image that are not given.
@@ -156,7 +158,7 @@ def sparsify(
     sparse = np.array(depth, np.float32)
     if rules.unoccluded and intrinsics is not None:
         sparse[occluded(sparse, intrinsics, lidar or scan.KITTI)] = UNKNOWN_DEPTH
-    sparse = _chosen(sparse, rules, seed, intrinsics, image, lidar)
+    sparse = _chosen(sparse, rules, seed, intrinsics, image, lidar, scanned)
     if rules.holes > 0:
         sparse[patterns.blobs(sparse.shape, rules.holes, rules.hole_size, _random(seed, _HOLES))] = UNKNOWN_DEPTH
     _drop(sparse, rules, _random(seed, _DROP))
@@ -177,6 +179,7 @@ def _chosen(
     intrinsics: NDArray[np.float64] | None,
     image: NDArray[np.uint8] | None,
     lidar: Lidar | None,
+    scanned: bool | None,
 ) -> F32:
     """The pixels of the pattern."""
     if rules.pattern == "all":
@@ -186,7 +189,7 @@ def _chosen(
         assert intrinsics is not None  # `sparsify` has asked for them
         lines = int(counts.choice(np.array(_numbers(rules.lines))))
         known = lidar or (scan.KITTI if rules.scanner == "kitti" else scan.camera_lidar(intrinsics, depth.shape))
-        return scan.thinned(depth, intrinsics, lines, known, rules.step)
+        return scan.thinned(depth, intrinsics, lines, known, rules.step, scanned)
     low, high = min(_numbers(rules.points)), max(_numbers(rules.points))
     count = low if low == high else round(np.exp(counts.uniform(np.log(low), np.log(high))))
     if rules.pattern == "random":
