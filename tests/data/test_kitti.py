@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
+from diorama import catalog
 from diorama.data import io
 from diorama.data.check import check_dataset
+from diorama.data.fixtures import make
 from diorama.data.kitti import Kitti, KittiLidar
 from diorama.data.kitti_base import cropped
 from diorama.data.kitti_benchmark import KittiObject, KittiSemantics, KittiStereo, held_out
@@ -28,6 +30,7 @@ from diorama.data.kitti_fixtures import (
 )
 from diorama.data.kitti_raw import KittiRaw, read_list
 from diorama.data.labels import CITYSCAPES19
+from diorama.data.scan import Lidar
 from diorama.errors import ConfigError, DataError, ShapeError
 from diorama.types import Frame
 
@@ -305,10 +308,41 @@ def test_stereo_comes_back(tmp_path: Path, street: Callable[[int], Frame]) -> No
 def test_writers_refuse_what_a_layout_cannot_hold(tmp_path: Path, frame: Make, street: Callable[[int], Frame]) -> None:
     with pytest.raises(DataError, match="layout kitti needs 'sparse_depth', frame scene 0 has none"):
         write_kitti([frame(0)], tmp_path)
-    other = street(1)
-    other["intrinsics"] = other["intrinsics"] * 2
-    with pytest.raises(DataError, match="a KITTI drive has one camera"):
-        write_kitti_raw([street(0), other], tmp_path)
+    del (made := street(0))["right"]
+    with pytest.raises(DataError, match="layout kitti_stereo needs 'right'"):
+        write_kitti_stereo([made], tmp_path)
+
+
+def test_cameras_that_differ_become_days(tmp_path: Path, street: Callable[[int], Frame]) -> None:
+    frames = [street(k) for k in range(3)]
+    frames[1]["intrinsics"] = frames[1]["intrinsics"] * [[2], [2], [1]]
+    write_kitti_raw(frames, tmp_path)
+    dataset = KittiRaw(tmp_path, "all")
+    assert len(dataset) == 3
+    # the days sort the frames: two of the first camera, then the one of the second
+    for read, number in zip(dataset, (0, 2, 1), strict=True):
+        same(read, {**frames[number], "depth": frames[number]["sparse_depth"]})
+
+
+@pytest.mark.parametrize("layout", ["kitti", "kitti_raw", "kitti_object", "kitti_stereo", "kitti_semantics"])
+def test_procedural_streets_can_be_stored(tmp_path: Path, layout: str) -> None:
+    settings = {"size": (48, 96), "stereo": layout == "kitti_stereo"}
+    assert len(make("world_street", tmp_path / "set", layout, 2, "train", **settings)) == 2
+    dataset = catalog.dataset(layout)(tmp_path / "set", "all" if layout == "kitti_raw" else "train")
+    images = sorted(frame["image"].tobytes() for frame in catalog.dataset("world_street")(frames=2, split="train", **settings))
+    assert sorted(frame["image"].tobytes() for frame in dataset) == images
+    # rendered depth goes on where a scanner ends
+    assert [text for text in dataset.check() if " depth: " not in text] == []
+
+
+def test_frames_know_their_scanner(completion: Path, tmp_path: Path, street: Callable[[int], Frame]) -> None:
+    write_kitti_object([street(0)], tmp_path / "object")
+    for frame in (Kitti(completion)[0], KittiObject(tmp_path / "object")[0]):
+        lidar = Lidar.from_meta(frame["meta"])
+        assert lidar is not None
+        # the writer puts the scanner 0.08 m above and 0.27 m behind the camera, looking the same way
+        assert np.allclose(lidar.origin, (0, -0.08, -0.27))
+        assert np.allclose(lidar.axes, ((0, 0, 1), (-1, 0, 0), (0, -1, 0)))
 
 
 def test_real_frames(real_data: Path) -> None:

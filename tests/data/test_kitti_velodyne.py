@@ -11,6 +11,7 @@ import pytest
 from diorama.data import io
 from diorama.data.kitti_calibration import read_camera, read_values, require_same_day, require_size
 from diorama.data.kitti_velodyne import implausible, laser_lines, read_points, read_scan, seen, sparse_depth, write_points
+from diorama.data.scan import kitti_lidar, scan_lines
 from diorama.errors import ConfigError, DataError, ShapeError
 
 # camera = (-y, -z - 0.08, x - 0.27); u = 100 X / Z + 50, v = 100 Y / Z + 40
@@ -191,8 +192,13 @@ def test_real_scans_agree_with_the_projected_files(real_data: Path) -> None:
         mine = depth[height - 352 :, left : left + 1216]
         assert np.array_equal(mine > 0, stored > 0)
         assert np.abs(mine - stored).max() <= 0.5 / 256 + 1e-5
-        lines = laser_lines(read_points(base / "velodyne" / f"{name}.bin"))
+        # counted in the scan and found from the elevations in the map, the lines are the same
+        scan = read_points(base / "velodyne" / f"{name}.bin")
+        lines = laser_lines(scan)
         assert lines.max() == 63
+        found = scan_lines(depth, camera.intrinsics, kitti_lidar(camera.scanner_to_camera))
+        counted = seen(scan, camera.projection, depth.shape).image(lines, empty=-1)
+        assert (found[depth > 0] == counted[depth > 0]).mean() > 0.999
 
 
 def test_returns_of_annotated_boxes_land_in_their_rectangles(real_data: Path) -> None:

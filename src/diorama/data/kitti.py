@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from diorama.data import io
 from diorama.data.folder import read_camera as read_intrinsics
 from diorama.data.kitti_base import PHOTOS, KittiDataset, Listing, depth_maps, grouped, raw_root, read_map, require_cameras
-from diorama.data.kitti_calibration import CAM_TO_CAM, read_camera, require_size
+from diorama.data.kitti_calibration import CAM_TO_CAM, VELO_TO_CAM, read_camera, require_size
 
 _SELECTIONS = {
     "val_selection": "val_selection_cropped",
@@ -97,11 +97,13 @@ class Kitti(KittiDataset):
     def _read(self, frame_id: str, paths: Mapping[str, Path]) -> dict[str, Any]:
         frame = read_flat(paths)
         if "intrinsics" in paths and self.split not in _SELECTIONS:
-            camera = read_camera(paths["intrinsics"], int(frame_id.rpartition("/")[0][-1]))
+            day = paths["intrinsics"].parent
+            known = day if (day / VELO_TO_CAM).is_file() else paths["intrinsics"]
+            camera = read_camera(known, int(frame_id.rpartition("/")[0][-1]))
             for key in ("image", "sparse_depth"):
                 if key in frame:
                     require_size(camera, frame[key].shape[:2], paths["image" if key == "image" else "velodyne_raw"])
-            frame["intrinsics"] = camera.intrinsics
+            frame |= {"intrinsics": camera.intrinsics, "camera": camera}
         return frame
 
 

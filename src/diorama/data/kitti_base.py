@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from diorama.data import io
 from diorama.data.base import SceneDataset
+from diorama.data.kitti_calibration import KittiCamera
 from diorama.data.kitti_velodyne import implausible
+from diorama.data.scan import kitti_lidar
 from diorama.errors import ConfigError, DataError, ShapeError, suggest
 from diorama.types import Frame
 
@@ -81,6 +83,8 @@ class KittiDataset(SceneDataset):
 
     sources: ClassVar[Mapping[str, tuple[str, ...]]]
     """Key of a frame -> the kinds of file it is made from."""
+    scanned: ClassVar[tuple[str, ...]] = ("sparse_depth", "depth")
+    """Keys that come from a LiDAR, whose reach is known."""
     terms: ClassVar[str] = "CC BY-NC-SA 3.0; cite the paper"
     depth_cap: ClassVar[float] = 80.0
     root: Path
@@ -124,7 +128,7 @@ class KittiDataset(SceneDataset):
 
     @abstractmethod
     def _read(self, frame_id: str, paths: Mapping[str, Path]) -> dict[str, Any]:
-        """The keys of the frame from its files, at native size."""
+        """The keys of the frame from its files, at native size; and `camera`, the calibration of the scanner, where it is known."""
 
     def files(self) -> Iterable[Path]:
         """Every file that a frame is made from."""
@@ -161,16 +165,20 @@ class KittiDataset(SceneDataset):
     def _made(self, frame_id: str) -> Frame:
         paths = {kind: self._files[kind].path(frame_id) for kind in self._kinds}
         frame = self._read(frame_id, paths)
+        camera: KittiCamera | None = frame.pop("camera", None)
         frame = {key: value for key, value in frame.items() if key in self.provides}
         self._check_sizes(frame, frame_id)  # type: ignore[arg-type]
         if self.crop is not None:
             frame = cropped(frame, self.crop, f"{self.name} {frame_id}")
         first = paths.get("image", next(iter(paths.values())))
         frame["meta"] = {"id": frame_id, "path": str(first), "split": self.split}
+        if "sparse_depth" in frame and camera is not None and camera.scanner_to_camera is not None:
+            frame["meta"]["lidar"] = kitti_lidar(camera.scanner_to_camera).to_meta()
         return frame  # type: ignore[return-value]
 
     def _odd(self, frame: Frame, frame_id: str) -> list[str]:
-        texts = ((key, implausible(frame[key])) for key in ("sparse_depth", "depth") if key in frame)
+        values: Mapping[str, Any] = frame
+        texts = ((key, implausible(values[key])) for key in self.scanned if key in values)
         return [f"{self.name} {frame_id}: {key}: {text}" for key, text in texts if text]
 
 

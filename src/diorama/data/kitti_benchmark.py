@@ -109,7 +109,7 @@ class KittiObject(KittiBenchmark):
             frame["right"] = io.read_image(paths["right"])
         if "calib" in paths:
             camera = read_camera(paths["calib"])
-            frame |= {"intrinsics": camera.intrinsics, "baseline": camera.baseline}
+            frame |= {"intrinsics": camera.intrinsics, "baseline": camera.baseline, "camera": camera}
             if "velodyne" in paths:
                 frame["sparse_depth"] = read_scan(paths["velodyne"], camera, io.image_size(paths["image"]))
         return frame
@@ -187,6 +187,7 @@ class KittiStereo(KittiBenchmark):
         "baseline": ("calib",),
     }
     unlabelled: ClassVar[frozenset[str]] = frozenset({"disparity", "depth"})
+    scanned: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

@@ -40,6 +40,11 @@ class KittiCamera:
     size: tuple[int, int] | None
     """`(H, W)` of its rectified images; None if the file does not say."""
 
+    @property
+    def scanner_to_camera(self) -> F64 | None:
+        """`(3, 4)`: scanner coordinates [m], homogeneous -> this camera's right, down, forward [m]; None as `projection`."""
+        return None if self.projection is None else np.asarray(np.linalg.solve(self.intrinsics, self.projection), np.float64)
+
 
 def read_camera(path: str | Path, camera: int = 2) -> KittiCamera:
     """The camera of a day's raw folder, of a `calib_cam_to_cam.txt` (no scanner), or of a file of the object benchmark.

@@ -28,24 +28,24 @@ SCANNER_TO_CAMERA = np.array([[0.0, -1.0, 0.0, 0.0], [0.0, 0.0, -1.0, -0.08], [1
 def write_kitti(frames: Iterable[Frame], out: str | Path, split: str = "train", labels: LabelSet | None = None) -> list[Path]:  # noqa: ARG001
     """Store frames as KITTI depth completion; returns the depth maps of the scanner.
 
-    `train` and `val` become a drive of depth maps and its raw photos; `val_selection` and `test` flat folders.
+    `train` and `val` become a drive of depth maps and its raw photos for each camera; `val_selection` and `test` flat folders.
 
     Raises:
-        DataError: a frame lacks an image, sparse_depth, depth or intrinsics, or a drive has two cameras.
+        DataError: a frame lacks an image, sparse_depth, depth or intrinsics.
     """
     out, written = Path(out), []
     flat = {"val_selection": "val_selection_cropped", "test": "test_depth_completion_anonymous"}.get(split)
-    calibrated: NDArray[np.float64] | None = None
+    cameras: list[NDArray[np.float64]] = []
     for number, frame in enumerate(frames, 5):
         _require(frame, ("image", "sparse_depth", "depth", "intrinsics"), "kitti")
         if flat is None:
-            calibrated = _one_camera(frame, calibrated)
-            stem, drive = f"{_FIRST.get(split, 0) + number:010d}", out / DAY / DRIVE
-            _write_rig(out / DAY, frame)
-            io.write_image(drive / "image_02" / "data" / f"{stem}.png", frame["image"])
+            day, drive = _recording(frame, cameras)
+            stem = f"{_FIRST.get(split, 0) + number:010d}"
+            _write_rig(out / day, frame)
+            io.write_image(out / day / drive / "image_02" / "data" / f"{stem}.png", frame["image"])
             places = {
-                "sparse_depth": out / "data_depth_velodyne" / split / DRIVE / "proj_depth" / "velodyne_raw" / "image_02" / f"{stem}.png",
-                "depth": out / "data_depth_annotated" / split / DRIVE / "proj_depth" / "groundtruth" / "image_02" / f"{stem}.png",
+                "sparse_depth": out / "data_depth_velodyne" / split / drive / "proj_depth" / "velodyne_raw" / "image_02" / f"{stem}.png",
+                "depth": out / "data_depth_annotated" / split / drive / "proj_depth" / "groundtruth" / "image_02" / f"{stem}.png",
             }
         else:
             folder, stem = out / "depth_selection" / flat, f"{number - 5:010d}"
@@ -65,18 +65,18 @@ _KINDS = ("image", "velodyne_raw", "groundtruth_depth")
 
 
 def write_kitti_raw(frames: Iterable[Frame], out: str | Path, split: str = "train", labels: LabelSet | None = None) -> list[Path]:  # noqa: ARG001
-    """Store frames as one drive of raw recordings, photos and scans (of `sparse_depth`, else of `depth`); returns the photos.
+    """Store frames as raw recordings, a drive for each camera: photos and scans (of `sparse_depth`, else of `depth`); returns the photos.
 
     Raises:
-        DataError: a frame lacks an image, a depth or intrinsics, or the drive has two cameras.
+        DataError: a frame lacks an image or intrinsics.
     """
     out, written = Path(out), []
-    calibrated: NDArray[np.float64] | None = None
+    cameras: list[NDArray[np.float64]] = []
     for number, frame in enumerate(frames, _FIRST.get(split, 0)):
         _require(frame, ("image", "intrinsics"), "kitti_raw")
-        calibrated = _one_camera(frame, calibrated)
-        _write_rig(out / DAY, frame)
-        stem, drive = f"{number:010d}", out / DAY / DRIVE
+        day, name = _recording(frame, cameras)
+        _write_rig(out / day, frame)
+        stem, drive = f"{number:010d}", out / day / name
         written.append(drive / "image_02" / "data" / f"{stem}.png")
         io.write_image(written[-1], frame["image"])
         if "right" in frame:
@@ -167,10 +167,13 @@ def _write_rig(day: Path, frame: Frame) -> None:
     _write_values(day / VELO_TO_CAM, {"R": SCANNER_TO_CAMERA[:, :3], "T": SCANNER_TO_CAMERA[:, 3]})
 
 
-def _one_camera(frame: Frame, known: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    if known is not None and not np.allclose(known, frame["intrinsics"]):
-        raise DataError("a KITTI drive has one camera, these frames have several. Choose layout=folder, or frames of one camera.")
-    return frame["intrinsics"]
+def _recording(frame: Frame, cameras: list[NDArray[np.float64]]) -> tuple[str, str]:
+    """Day and drive for a frame: each camera needs a day of its own, because a day has one calibration."""
+    known = next((at for at, matrix in enumerate(cameras) if np.allclose(matrix, frame["intrinsics"])), len(cameras))
+    if known == len(cameras):
+        cameras.append(frame["intrinsics"])
+    day = DAY if known == 0 else f"{2012 + known // 300:04d}_{1 + known % 300 // 25:02d}_{1 + known % 25:02d}"
+    return day, f"{day}_drive_0001_sync"
 
 
 def _require(frame: Mapping[str, Any], keys: tuple[str, ...], layout: str) -> None:

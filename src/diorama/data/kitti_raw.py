@@ -149,7 +149,7 @@ class KittiRaw(KittiDataset):
         for key in ("image", "right"):
             if key in frame:
                 require_size(camera, frame[key].shape[:2], paths[key])
-        frame["intrinsics"] = camera.intrinsics.copy()
+        frame |= {"intrinsics": camera.intrinsics.copy(), "camera": camera}
         if camera.baseline is not None:
             frame["baseline"] = camera.baseline
         if "velodyne" in paths:
