@@ -24,6 +24,8 @@ DATASETS = {
     "kitti_object": "diorama.data.kitti_benchmark:KittiObject",
     "kitti_semantics": "diorama.data.kitti_benchmark:KittiSemantics",
     "kitti_stereo": "diorama.data.kitti_benchmark:KittiStereo",
+    "sunrgbd": "diorama.data.sunrgbd:SunRGBD",
+    "sevenscenes": "diorama.data.sevenscenes:SevenScenes",
     "folder": "diorama.data.folder:Folder",
 }
 

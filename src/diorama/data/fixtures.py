@@ -228,6 +228,42 @@ def write_camvid(frames: Iterable[Frame], out: str | Path, split: str = "train",
     return written
 
 
+def write_sunrgbd(frames: Iterable[Frame], out: str | Path, split: str = "train", labels: LabelSet | None = NYU40) -> list[Path]:
+    """Store frames in the flattened layout of SUN RGB-D (depth in 1/10000 m, up to 6.55 m; 37 classes); returns the images."""
+    out, written, clipped = Path(out), [], 0
+    for number, frame in enumerate(frames, 1):
+        written.append(out / "image" / split / f"img-{number:06d}.jpg")
+        io.write_image(written[-1], frame["image"])
+        clipped += io.write_depth_png(out / "depth" / split / f"{number:08d}.png", frame["depth"], 10000)
+        semantic = _semantic(frame, labels, NYU40)
+        # the last three classes of NYU40 are not among the 37
+        known = np.where(semantic < 37, semantic, IGNORE).astype(np.uint8)
+        io.write_label_png(out / "label37" / split / f"img37labels-{number:06d}.png", _file_ids(known, 1, 0))
+    _report_clipped(clipped, out)
+    return written
+
+
+def write_sevenscenes(frames: Iterable[Frame], out: str | Path, split: str = "train", labels: LabelSet | None = None) -> list[Path]:  # noqa: ARG001
+    """Store frames as one room of 7-Scenes: seq-01 is train, seq-02 test; unknown depth is 65535. Returns the images.
+
+    The pose is `meta["pose"]`, else the identity.
+    """
+    room, written = Path(out) / "diorama", []
+    for name, sequence in (("TrainSplit.txt", "sequence1"), ("TestSplit.txt", "sequence2")):
+        with io.replacing(room / name) as temporary:
+            temporary.write_text(f"{sequence}\n")
+    folder = room / ("seq-02" if split == "test" else "seq-01")
+    for number, frame in enumerate(frames):
+        written.append(folder / f"frame-{number:06d}.color.png")
+        io.write_image(written[-1], frame["image"])
+        millimetres = np.where(frame["depth"] > 0, np.rint(frame["depth"] * 1000.0).clip(1, 65534), 65535).astype(np.uint16)
+        io.write_label_png(folder / f"frame-{number:06d}.depth.png", millimetres, bits=16)
+        pose = np.asarray(frame.get("meta", {}).get("pose", np.eye(4)))
+        with io.replacing(folder / f"frame-{number:06d}.pose.txt") as temporary:
+            temporary.write_text("\n".join("\t".join(f"{value:.7e}" for value in row) for row in pose) + "\n")
+    return written
+
+
 WRITERS: dict[str, Callable[..., list[Path]]] = {
     "folder": write_folder,
     "nyuv2": write_nyuv2,
@@ -238,6 +274,8 @@ WRITERS: dict[str, Callable[..., list[Path]]] = {
     "kitti_object": write_kitti_object,
     "kitti_semantics": write_kitti_semantics,
     "kitti_stereo": write_kitti_stereo,
+    "sunrgbd": write_sunrgbd,
+    "sevenscenes": write_sevenscenes,
 }
 """Layouts of `diorama data make`."""
 
