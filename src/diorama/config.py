@@ -19,6 +19,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 from diorama import catalog, recipes
+from diorama.data.sparsify import Sparsify
 from diorama.data.view import View
 from diorama.errors import ConfigError, suggest
 from diorama.training.settings import Trainer
@@ -48,6 +49,9 @@ class Evaluation:
 SETTINGS: dict[str, type[Any]] = {"view": View, "trainer": Trainer, "evaluation": Evaluation}
 """Sections that are the same for every method and data set."""
 
+OPTIONAL: dict[str, type[Any]] = {"sparse": Sparsify}
+"""Sections that are not there unless a file or a flag names them."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -64,6 +68,8 @@ class RunConfig:
     view: View = field(default_factory=View)
     trainer: Trainer = field(default_factory=Trainer)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    sparse: Sparsify | None = None
+    """Which points of its depth a network of sparse depth is given; None: the sparse depth that the data have."""
     seed: int = 0
     """Decides weights, order, augmentation and random pixels."""
     out: Path = Path("runs")
@@ -75,6 +81,7 @@ class RunConfig:
             "model": {"name": self.method, **dataclasses.asdict(self.model)},
             "data": {"name": self.dataset, **self.data},
             **{name: dataclasses.asdict(getattr(self, name)) for name in SETTINGS},
+            **{name: dataclasses.asdict(getattr(self, name)) for name in OPTIONAL if getattr(self, name) is not None},
             "seed": self.seed,
             "out": self.out,
         }
@@ -130,7 +137,8 @@ def read_config(flags: Sequence[str], settings: Mapping[str, Any] | None = None)
     if settings is not None:
         layers.append(recipes.checked(settings, "settings"))
     names = {section: _name_of(section, rest, layers) for section in CHOICES}
-    parser = build_parser(names["model"], names["data"])
+    optional = [name for name in OPTIONAL if any(name in layer for layer in layers) or any(word.startswith(f"--{name}.") for word in rest)]
+    parser = build_parser(names["model"], names["data"], optional)
     try:
         parsed = parser.parse_args([f"--config={_as_text(layer)}" for layer in layers] + rest)
     except ArgumentError as error:
@@ -138,8 +146,8 @@ def read_config(flags: Sequence[str], settings: Mapping[str, Any] | None = None)
     return _assembled(parsed.as_dict())
 
 
-def build_parser(method: str | None, dataset: str | None) -> ArgumentParser:
-    """The parser of a run's settings, with the fields of `method` and `dataset` where they are named.
+def build_parser(method: str | None, dataset: str | None, optional: Iterable[str] = OPTIONAL) -> ArgumentParser:
+    """The parser of a run's settings, with the fields of `method` and `dataset` where they are named and the sections `optional`.
 
     Raises:
         ConfigError: no such method or data set.
@@ -154,7 +162,7 @@ def build_parser(method: str | None, dataset: str | None) -> ArgumentParser:
         parser.add_class_arguments(method_config(method), "model")
     if dataset is not None:
         parser.add_class_arguments(catalog.dataset(dataset), "data", skip={"split"}, instantiate=False)
-    for section, settings in SETTINGS.items():
+    for section, settings in {**SETTINGS, **{name: OPTIONAL[name] for name in optional}}.items():
         parser.add_class_arguments(settings, section)
     return parser
 
@@ -218,13 +226,13 @@ def _unknown_key(key: str, known: Sequence[str]) -> str:
     section, _, leaf = key.rpartition(".")
     siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
     if section and not siblings:
-        return f"unknown section '{section}': {suggest(section, {*CHOICES, *SETTINGS})}"
+        return f"unknown section '{section}': {suggest(section, {*CHOICES, *SETTINGS, *OPTIONAL})}"
     if close := difflib.get_close_matches(leaf, siblings, n=1):
         return f"unknown key '{leaf}'{f' in {section}' if section else ''}: did you mean '{close[0]}'?"
     leaves = {name.rpartition(".")[2]: name for name in known}
     if close := difflib.get_close_matches(leaf, leaves, n=1):
         return f"unknown key '{key}': did you mean '{leaves[close[0]]}'?"
-    return f"unknown key '{key}'. Known here: {', '.join(sorted(siblings if section else {*siblings, *CHOICES, *SETTINGS}))}."
+    return f"unknown key '{key}'. Known here: {', '.join(sorted(siblings if section else {*siblings, *CHOICES, *SETTINGS, *OPTIONAL}))}."
 
 
 def _split_files(flags: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -269,7 +277,7 @@ def _assembled(parsed: dict[str, Any]) -> RunConfig:
         data=data,
         seed=parsed["seed"],
         out=Path(parsed["out"]).expanduser(),
-        **{section: settings(**parsed[section]) for section, settings in SETTINGS.items()},
+        **{section: settings(**parsed[section]) for section, settings in {**SETTINGS, **OPTIONAL}.items() if section in parsed},
     )
 
 

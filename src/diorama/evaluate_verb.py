@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 from diorama import catalog, recipes
 from diorama.data.base import SceneDataset
+from diorama.data.sparsify import Sparsify
 from diorama.errors import ConfigError, DataError
 from diorama.evaluation.protocols import PROTOCOLS, by_name
 from diorama.flags import dataset_arguments, take
@@ -20,7 +21,8 @@ logger = logging.getLogger("diorama")
 SUMMARY = """Measure a model on a data set under a named protocol; writes metrics.json, CSV files and report.html.
 
 MODEL comes first: a shipped model (see `diorama methods`), a run folder or a model file. The data set is named with --data NAME, its
-arguments with --data.root DIR and so on; of a run folder neither they nor the protocol need be said again."""
+arguments with --data.root DIR and so on; of a run folder neither they nor the protocol need be said again. A network of sparse depth is
+given the points that the protocol prescribes, else those of the data, else of --sparse.points N and so on (`diorama train --help`)."""
 
 
 def evaluate_model_file(words: Sequence[str]) -> int:
@@ -36,7 +38,9 @@ def evaluate_model_file(words: Sequence[str]) -> int:
             raise ConfigError("which model? Name it first: diorama evaluate ci_net-nyuv2 --data nyuv2 --data.root DIR.")
         if name is None:
             raise ConfigError(f"on which data? Add --data NAME ({', '.join(catalog.names('datasets'))}).")
-    settings, own = dataset_arguments("evaluate MODEL", SUMMARY, rest, _add, name, given)
+    drawn = any(word.startswith("--sparse.") for word in rest)
+    settings, own = dataset_arguments("evaluate MODEL", SUMMARY, rest, _add_with_points if drawn else _add, name, given)
+    points = own.get("sparse") or (None if named else stored.get("sparse"))
     protocol = own["protocol"] or stored.get("evaluation", {}).get("protocol")
     rules = by_name(protocol) if protocol else next((rule for rule in PROTOCOLS.values() if rule.dataset == name), None)
     judged = {} if named else stored.get("evaluation", {})
@@ -47,7 +51,8 @@ def evaluate_model_file(words: Sequence[str]) -> int:
 
     out = Path(own["out"]).expanduser() if own["out"] else _default_out(str(model))
     found = evaluate(
-        str(model), dataset, protocol, out=out, flip=flip, size=own["size"], batch_size=own["batch_size"],
+        str(model), dataset, protocol, out=out, flip=flip, sparse=Sparsify(**points) if points else None,
+        size=own["size"], batch_size=own["batch_size"],
         baselines=own["baselines"], backend=own["backend"], device=own["device"], overwrite=own["overwrite"],
     )  # fmt: skip
     for measured in found.values.values():
@@ -104,6 +109,11 @@ def _opens(kind: Any, split: str, settings: Mapping[str, Any]) -> bool:
     except DataError:
         return False
     return True
+
+
+def _add_with_points(parser: ArgumentParser) -> None:
+    _add(parser)
+    parser.add_class_arguments(Sparsify, "sparse")
 
 
 def _run_settings(model: Path) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from diorama.data.scan import Lidar
+from diorama.data.sparsify import Sparsify, sparsify
 from diorama.data.view import View
 from diorama.errors import ConfigError, ShapeError
 from diorama.tensors import Depth, Disparity, Intrinsics, SparseDepth, move_intrinsics, scale_matrix, splat
@@ -155,9 +157,29 @@ class Fit(_Move):
     """The whole frame at `view.size`; nothing random."""
 
 
-def train_transform(view: View) -> Augment:
-    """What training applies to each sample: resize to `view.size`, then vary as `view` says; comes out at `view.window`."""
-    return Augment(view)
+class DrawPoints(v2.Transform):
+    """Gives a sample the `sparse_depth` that `rules` make of its own, or of its depth; seeded like every random transform."""
+
+    def __init__(self, rules: Sparsify) -> None:
+        super().__init__()
+        self.rules = rules
+
+    def forward(self, *inputs: Any) -> Any:
+        """The sample with its points."""
+        (sample,) = inputs
+        source = sample[self.rules.key(sample)]
+        image = None
+        if self.rules.pattern == "corners":
+            image = (sample["image"].as_subclass(Tensor).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        camera = sample["intrinsics"].as_subclass(Tensor).double().numpy() if self.rules.needs_intrinsics else None
+        seed, lidar = int(torch.randint(2**62, ())), Lidar.from_meta(sample.get("meta", {}))
+        points = sparsify(_plane(source), self.rules, seed, intrinsics=camera, image=image, lidar=lidar)
+        return {**sample, "sparse_depth": SparseDepth(torch.from_numpy(points)[None])}
+
+
+def train_transform(view: View, sparse: Sparsify | None = None) -> Augment | v2.Compose:
+    """What training applies to each sample: resize to `view.size`, vary as `view` says, draw points; comes out at `view.window`."""
+    return Augment(view) if sparse is None else v2.Compose([Augment(view), DrawPoints(sparse)])
 
 
 def eval_transform(view: View) -> Fit:

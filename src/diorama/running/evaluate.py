@@ -22,6 +22,7 @@ from diorama.errors import ConfigError, DataError, ModelError, ProtocolError
 from diorama.evaluation import metrics
 from diorama.evaluation.breakdown import Breakdown, breakdown, breakdown_columns, ranges_for
 from diorama.evaluation.depth import depth_columns, prepared, scale_factor, to_truth_size
+from diorama.evaluation.points import points_of
 from diorama.evaluation.protocols import Measured, Protocol, by_name
 from diorama.evaluation.semantics import classes_of, confusion
 from diorama.evaluation.table import FrameTable, merge
@@ -128,7 +129,7 @@ def _bound(protocol: Protocol, dataset: SceneDataset) -> Protocol:
     """The protocol on this very data set.
 
     Raises:
-        ProtocolError: the label set has another number of classes.
+        ProtocolError: the label set has another number of classes, or the input points are others.
     """
     classes = len(dataset.labels) if dataset.labels else None
     if protocol.classes is not None and classes is not None and protocol.classes != classes:
@@ -137,7 +138,8 @@ def _bound(protocol: Protocol, dataset: SceneDataset) -> Protocol:
             f"Load the data with {protocol.classes} classes or choose another protocol (`diorama evaluate --list-protocols`)."
         )
     truth = getattr(dataset, "truth", protocol.truth)
-    return replace(protocol, dataset=dataset.name, split=dataset.split, classes=classes, truth=truth)
+    bound = replace(protocol, dataset=dataset.name, split=dataset.split, classes=classes, truth=truth)
+    return bound.given(points_of(dataset))
 
 
 def _score_frames(

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from diorama.data.base import SceneDataset
+from diorama.data.sparsify import Sparsify
 from diorama.errors import ConfigError, DataError
 from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import PROTOCOLS, Protocol, by_name
 from diorama.prediction.predictor import Predictor, load
 from diorama.running.evaluate import Evaluation, evaluate_model
+from diorama.running.points import with_points
 from diorama.running.records import earlier_results
 from diorama.running.report import write_report
 
@@ -22,6 +24,7 @@ def evaluate(
     protocol: str | Protocol | None = None,
     *,
     out: str | Path | None = None,
+    sparse: Sparsify | None = None,
     flip: bool = False,
     size: tuple[int, int] | None = None,
     batch_size: int = 8,
@@ -39,6 +42,7 @@ def evaluate(
         dataset: an opened data set.
         protocol: or its name; None takes the first one of the data set with its number of classes.
         out: folder for the report.
+        sparse: how points are drawn for a network of sparse depth where neither protocol nor data say it.
         flip: average with the prediction on the mirrored image; shows in the protocol's name.
         size: (height, width) [px] that the network sees; None: what it was trained at, else the image's own.
         batch_size: images per call of the network.
@@ -65,6 +69,7 @@ def evaluate(
     rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
     if flip:
         rules = rules.vary(flip=True)
+    dataset = with_points(dataset, rules, predictor.inputs, sparse)
     # sparse depth is seen as it is: resizing would lose points
     trained = None if "sparse_depth" in predictor.inputs else predictor.config["input"].get("size")
     seen = size or ((int(trained[0]), int(trained[1])) if trained else None)

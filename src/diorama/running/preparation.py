@@ -34,7 +34,9 @@ def check(config: RunConfig, method: Method, dataset: SceneDataset, baselines: S
     Raises:
         UserError: what does not.
     """
-    require(config.method, method.requires, dataset)
+    if "sparse_depth" in method.requires - dataset.provides and "depth" in dataset.provides and config.sparse is None:
+        raise ConfigError(f"{config.method} needs 'sparse_depth'; {dataset.name} has dense depth. Draw points of it: --sparse.points 500.")
+    require(config.method, source_keys(config, method, dataset), dataset)
     classes, labels = getattr(config.model, "classes", None), dataset.labels
     if "semantic" in method.requires and labels and classes not in (None, len(labels)):
         raise ConfigError(f"model.classes is {classes}, {dataset.name} has {len(labels)} classes. Set model.classes={len(labels)}.")
@@ -46,6 +48,17 @@ def check(config: RunConfig, method: Method, dataset: SceneDataset, baselines: S
         logger.warning("%s has no frames but those to train on: the model will not be evaluated", dataset.name)
     else:
         rules(config, held_out)
+
+
+def source_keys(config: RunConfig, method: Method, dataset: SceneDataset) -> frozenset[str]:
+    """What is read of each training frame: what `method` requires, with the depth and the camera that its points are drawn from."""
+    rules = config.sparse
+    if rules is None or "sparse_depth" not in method.requires:
+        return method.requires
+    drawn_from: set[str] = {rules.key(dataset.provides)}
+    drawn_from |= {"intrinsics"} if rules.needs_intrinsics else set()
+    drawn_from |= {"image"} if rules.pattern == "corners" else set()
+    return (method.requires - {"sparse_depth"}) | drawn_from
 
 
 def launch(config: RunConfig, run: RunFolder) -> tuple[Fabric, RunFolder]:

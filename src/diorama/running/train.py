@@ -22,7 +22,8 @@ from diorama.export.model_file import save_model
 from diorama.methods.base import Method, StepContext
 from diorama.running.evaluate import Evaluation, evaluate_model
 from diorama.running.origin import begin_with, keep, origin_of, require_same_start, told
-from diorama.running.preparation import about, advised, check, count_labels, evaluation_split, launch, rules
+from diorama.running.points import with_points
+from diorama.running.preparation import about, advised, check, count_labels, evaluation_split, launch, rules, source_keys
 from diorama.running.progress import TrainingProgress
 from diorama.running.report import write_report
 from diorama.running.torch_predictor import torch_gather, torch_predictor
@@ -106,8 +107,9 @@ class Training:
         settings = config.trainer
         self.config, self.fabric, self.method, self.run_folder = config, fabric, method, run
         self.dataset = CachedDataset(dataset, config.view.size) if config.view.cache else dataset
-        keys = tuple(sorted(method.requires))
-        source = Source(self.dataset, train_transform(config.view), settings.batch_size, keys)
+        keys = tuple(sorted(source_keys(config, method, dataset)))
+        points = config.sparse if "sparse_depth" in method.requires else None
+        source = Source(self.dataset, train_transform(config.view, points), settings.batch_size, keys)
         self.loader = StepLoader({"main": source}, config.seed, fabric.global_rank, fabric.world_size, settings.workers)
         self.plan = Plan(method.stages, self.loader.steps_per_epoch())
         self.total = min(self.plan.total, settings.steps or self.plan.total)
@@ -255,6 +257,8 @@ class Training:
         held_out = evaluation_split(self.config)
         if held_out is None:
             return None
+        protocol = rules(self.config, held_out)
+        held_out = with_points(held_out, protocol, self.method.inputs, self.config.sparse)
         with self.average.applied():
             if self.fabric.world_size > 1:
                 # since DDP's last broadcast each process has gone on with batch statistics of its own samples
@@ -263,7 +267,7 @@ class Training:
             return evaluate_model(
                 torch_predictor(self.method, self.fabric.device, self.config.trainer.precision.replace("-true", "")),
                 held_out,
-                rules(self.config, held_out),
+                protocol,
                 size=None if "sparse_depth" in self.method.inputs else self.config.view.size,
                 batch_size=self.config.trainer.batch_size,
                 rank=self.fabric.global_rank,

@@ -1,0 +1,46 @@
+"""Which points of a data set a network of sparse depth is given when it is judged: the protocol's, else the run's own, else the data's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diorama.data.base import SceneDataset
+from diorama.data.cache import CachedDataset
+from diorama.data.sparse_dataset import SparseDataset
+from diorama.data.sparsify import Sparsify
+from diorama.errors import ConfigError
+from diorama.evaluation.points import points_text
+from diorama.evaluation.protocols import Protocol
+
+NYUV2_SIZE, NYUV2_CROP = (240, 320), (228, 304)
+"""Size the frames of `nyuv2_completion_500` are halved to, and the middle of it that counts [px]."""
+
+_NYUV2_POINTS = {points_text(Sparsify(points=count), 0, NYUV2_CROP): Sparsify(points=count) for count in (500, 200, 50)}
+
+
+def with_points(dataset: SceneDataset, protocol: Protocol, inputs: Sequence[str], own: Sparsify | None = None) -> SceneDataset:
+    """`dataset` with the `sparse_depth` that a network of `inputs` is judged with under `protocol`; itself if it takes none.
+
+    Args:
+        dataset: as opened.
+        protocol: its `sparse` says which points, if it prescribes any.
+        inputs: what the network takes.
+        own: the rules to draw points by where the protocol prescribes none; seeded per frame.
+
+    Raises:
+        ConfigError: the data have no sparse depth, and nothing says how to draw points of their depth.
+    """
+    if "sparse_depth" not in inputs or isinstance(dataset, SparseDataset):
+        return dataset
+    if protocol.sparse in _NYUV2_POINTS:
+        first = dataset.frame(0)["depth"] if len(dataset) else None
+        if first is not None and first.shape != NYUV2_SIZE:
+            dataset = CachedDataset(dataset, NYUV2_SIZE)
+        return SparseDataset(dataset, _NYUV2_POINTS[protocol.sparse], seed=0, crop=NYUV2_CROP)
+    if own is not None:
+        return SparseDataset(dataset, own, seed=0)
+    if "sparse_depth" not in dataset.provides:
+        fitting = [name for name in ("nyuv2_completion_500",) if dataset.name == "nyuv2"]
+        hint = f"Choose --protocol {fitting[0]}" if fitting else "Draw points of its depth, e.g. --sparse.points 500"
+        raise ConfigError(f"{dataset.name} has no sparse depth for this network. {hint}.")
+    return dataset
