@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from diorama.data import io
+from diorama.data.cache import resize_intrinsics, splat
 from diorama.data.occlusion import beyond_minimum, occluded, withhold
 from diorama.data.scan import KITTI, Lidar, camera_lidar, is_dense, kitti_lidar, nearest_line, returns, scan_lines, thinned
 from diorama.data.sparsify import Sparsify, sparsify
@@ -266,7 +267,7 @@ def test_real_scans(real_data: Path) -> None:
     folder = real_data / "kitti_lidar"
     if not folder.is_dir():
         pytest.skip("no kitti_lidar among the real frames")
-    near, hidden, rough = [], [], []
+    near, hidden, rough, same = [], [], [], []
     for path in sorted((folder / "velodyne_raw").glob("sfnd*.png"))[::7]:
         sparse = io.read_depth(path, 256.0)
         camera = np.loadtxt(folder / f"intrinsics/{path.stem}.txt")
@@ -274,6 +275,11 @@ def test_real_scans(real_data: Path) -> None:
         known = np.count_nonzero(sparse)
         hidden.append(np.count_nonzero(occluded(sparse, camera)) / known)
         rough.append(np.count_nonzero(beyond_minimum(sparse)) / known)
+        # at half size each return is on the line that it is on at full size
+        half = splat(sparse, (176, 608))
+        small = scan_lines(half, resize_intrinsics(camera, (352, 1216), (176, 608)))
+        v, u = np.nonzero((sparse > 0) & (half.repeat(2, 0).repeat(2, 1) == sparse))
+        same.append((small[v // 2, u // 2] == scan_lines(sparse, camera)[v, u]).mean())
     # 0.08 degrees are one pixel; the calibration of these frames' day is not known, the default is that of another
-    assert min(near) > 0.96
+    assert min(near) > 0.96 and min(same) > 0.97
     assert 0.02 < np.mean(hidden) < 0.05 and 0.06 < np.mean(rough) < 0.1

@@ -53,12 +53,11 @@ def occluded(sparse: F32, intrinsics: NDArray[np.float64], lidar: Lidar = KITTI)
     reach = min(int(np.ceil(shift / gap)), total - 1) if height else 0
     depth, row = _by_line(found.v, found.u, found.depth, line, (total, sparse.shape[1]))
     mask = np.zeros(len(found.v), bool)
-    limit = NEARER * found.depth
+    limit, lowest = NEARER * found.depth, down * found.v + slack
     for away in range(1, reach + 1):
         other = line + down * away
-        inside = (other >= 0) & (other < total)
-        cell = np.where(inside, other, 0), found.u
-        mask |= inside & (depth[cell] < limit) & (down * (row[cell] - found.v) <= slack)
+        cell = other.clip(0, total - 1) * sparse.shape[1] + found.u
+        mask |= (depth.take(cell) < limit) & (down * row.take(cell) <= lowest) & (other >= 0) & (other < total)
     hidden[found.v, found.u] = mask
     return hidden
 

@@ -34,8 +34,9 @@ class Lidar:
     """The scanner's origin in the camera's frame [m]."""
     axes: tuple[Row, Row, Row] = LEVEL
     """The scanner's forward, left and up in the camera's frame."""
-    pixel: float = 0.0
-    """Pixel (u, v) of the map holds what projects to (u + pixel, v + pixel): 1 for maps made with KITTI's development kit."""
+    offset: float = 0.0
+    """How far to the left of and above its place a return is drawn, as a share of the focal length: it stays when a map is resized.
+    KITTI's development kit counts pixels from 1, so that the maps made with it are off by one pixel."""
 
     def __post_init__(self) -> None:
         if not self.elevations or len(self.heights) != len(self.elevations):
@@ -67,7 +68,7 @@ class Lidar:
         elevations = tuple(found["elevations"])
         heights = tuple(found.get("heights", (0.0,) * len(elevations)))
         return cls(
-            elevations, heights, _row(np.asarray(found.get("origin", (0.0,) * 3))), (axes[0], axes[1], axes[2]), found.get("pixel", 0.0)
+            elevations, heights, _row(np.asarray(found.get("origin", (0.0,) * 3))), (axes[0], axes[1], axes[2]), found.get("offset", 0.0)
         )
 
 
@@ -89,7 +90,7 @@ KITTI = Lidar(
     heights=(0.21,) * 32 + (0.12,) * 32,
     origin=(0.0571, -0.0755, -0.2694),
     axes=((0.000235, 0.010449, 0.999945), (-0.999944, 0.010565, 0.000124), (-0.010563, -0.999890, 0.010451)),
-    pixel=1.0,
+    offset=1 / 721.5,
 )
 """The HDL-64E of KITTI's car seen from its left colour camera (calibration of 2011-09-26).
 
@@ -119,8 +120,8 @@ def returns(depth: F32, intrinsics: F64, lidar: Lidar = KITTI) -> Returns:
     """Known pixels of `depth` `(H, W)` [m] in the frame of `lidar`; `intrinsics` `(3, 3)` [px]."""
     v, u = np.nonzero(depth)
     z = depth[v, u].astype(np.float64)
-    x = (u + lidar.pixel - intrinsics[0, 2]) / intrinsics[0, 0] * z
-    y = (v + lidar.pixel - intrinsics[1, 2]) / intrinsics[1, 1] * z
+    x = ((u - intrinsics[0, 2]) / intrinsics[0, 0] + lidar.offset) * z
+    y = ((v - intrinsics[1, 2]) / intrinsics[1, 1] + lidar.offset) * z
     x, y, away = x - lidar.origin[0], y - lidar.origin[1], z - lidar.origin[2]
     forward, left, up = (a * x + b * y + c * away for a, b, c in lidar.axes)
     return Returns(v, u, z, np.hypot(forward, left), up, np.degrees(np.arctan2(-left, forward)))
