@@ -71,6 +71,9 @@ def predict(words: Sequence[str]) -> int:
     parser.add_argument("--model", default="ci_net-nyuv2", metavar="NAME", help="shipped model (see `diorama methods`), run folder or file")
     parser.add_argument("--image", type=Path, metavar="DIR", help="photos that go with sparse depth, paired by file name (or one file)")
     parser.add_argument("--sparse-depth", type=Path, metavar="DIR", help="sparse depth that goes with photos, for models that take both")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="PATH", help="of raw .bin scans: the day's folder, a file, or one file per scan"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results; default: the next free runs/predict-N")
     parser.add_argument("--save", nargs="+", metavar="KIND", help="any of semantic depth json overlay ply panel; default: all but panel")
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from diorama.data import io
+from diorama.data.kitti_velodyne import write_points
 from diorama.errors import DataError, ShapeError
 from diorama.prediction.inputs import read_sparse_depth
 from diorama.prediction.predictor import Predictor
@@ -139,3 +140,41 @@ def test_thick_points_show_the_nearest() -> None:
 def _touched(path: Path) -> Path:
     path.touch()
     return path
+
+
+CALIBRATION = """P0: 50 0 32 0 0 50 16 0 0 0 1 0
+P1: 50 0 32 -27 0 50 16 0 0 0 1 0
+P2: 50 0 32 0 0 50 16 0 0 0 1 0
+P3: 50 0 32 -27 0 50 16 0 0 0 1 0
+R0_rect: 1 0 0 0 1 0 0 0 1
+Tr_velo_to_cam: 0 -1 0 0 0 0 -1 0 1 0 0 0
+"""
+"""A camera where the scanner is, looking along the scanner's x axis: (x, y, z) is drawn at u = 32 - 50 y / x, v = 16 - 50 z / x."""
+
+
+def test_raw_scans_are_seen_through_their_calibration(tmp_path: Path) -> None:
+    scan = np.array([[10, -2, 1, 0.5], [20, -4, 2, 0.5], [5, 1, -0.5, 0.5], [-10, 0, 0, 0.5]], np.float32)
+    (tmp_path / "velodyne").mkdir()
+    write_points(tmp_path / "velodyne" / "7.bin", scan)
+    (tmp_path / "calib").mkdir()
+    (tmp_path / "calib" / "7.txt").write_text(CALIBRATION)
+    (tmp_path / "photos").mkdir()
+    io.write_image(tmp_path / "photos" / "7.png", np.zeros((32, 64, 3), np.uint8))
+    model = Predictor(Doubled(), "doubled", "none")
+    (scene,) = model.predict(tmp_path / "velodyne", image=tmp_path / "photos", calibration=tmp_path / "calib")
+    assert scene.sparse_depth is not None
+    # the two points on one ray leave the nearer one; the devkit's pixels begin at 1: u = 42 - 1, v = 11 - 1 and u = 22 - 1, v = 21 - 1
+    assert {tuple(place): scene.sparse_depth[tuple(place)] for place in np.argwhere(scene.sparse_depth)} == {(10, 41): 10, (20, 21): 5}
+    assert scene.intrinsics[0, 0] == 50
+    assert not scene.intrinsics_assumed
+    for missing, text in (
+        ({"image": tmp_path / "photos"}, "needs its calibration"),
+        ({"calibration": tmp_path / "calib"}, "Pass the photo"),
+    ):
+        with pytest.raises(DataError, match=text):
+            next(model.predict(tmp_path / "velodyne", **missing))
+
+
+def test_the_panel_of_a_long_narrow_frame_is_drawn() -> None:
+    scene = Predictor(Doubled(), "doubled", "none").scene(np.full((370, 1224), 7, np.float32), image=np.zeros((370, 1224, 3), np.uint8))
+    assert scene.plot().shape[1] > 1200

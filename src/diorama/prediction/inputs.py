@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from diorama.data import io
 from diorama.data.cache import splat
+from diorama.data.kitti_calibration import read_camera, require_same_day, require_size
+from diorama.data.kitti_velodyne import read_scan
 from diorama.errors import DataError, ShapeError
 
 Given = str | Path | NDArray[np.uint8] | NDArray[np.float32]
@@ -54,6 +56,33 @@ def read_sparse_depth(points: Given) -> NDArray[np.float32]:
     if float(np.median(known)) > _IMPLAUSIBLE_M:
         raise DataError(f"{name}: the median depth is {np.median(known):.0f} m, so these are no metres. Divide millimetres by 1000.")
     return depth
+
+
+def read_velodyne(
+    path: Path, calibration: str | Path | None, size: tuple[int, int] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """A raw scan (`.bin`) as the left colour camera sees it: `(H, W)` sparse depth [m] and that camera's `(3, 3)` matrix [px].
+
+    Args:
+        path: the scan.
+        calibration: KITTI's folder of the day, the frame's file of the object benchmark, or a folder of such files named as the scans.
+        size: (H, W) of the photo; None: what the calibration says.
+
+    Raises:
+        DataError: no calibration, one that does not fit the photo or the day, no size, or no return in view.
+    """
+    if calibration is None:
+        raise DataError(f"{path}: a raw scan needs its calibration. Pass calibration=, the folder of the day or of one file per frame.")
+    where = Path(calibration)
+    if (own := where / f"{path.stem}.txt").is_file():
+        where = own
+    require_same_day(where, path)
+    camera = read_camera(where)
+    size = size or camera.size
+    if size is None:
+        raise DataError(f"{path}: how large is the image? The calibration does not say. Pass the photo too (image=).")
+    require_size(camera, size, path)
+    return read_scan(path, camera, size), camera.intrinsics
 
 
 def prepared(key: str, given: NDArray[np.uint8] | NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, DataError, ModelError, ShapeError, suggest
 from diorama.export.config import CONFIG_NAME, ModelConfig, input_keys, label_set, model_in, parse, wrong_kind
-from diorama.prediction.inputs import Given, prepared, read_photo, read_sparse_depth
+from diorama.prediction.inputs import Given, prepared, read_photo, read_sparse_depth, read_velodyne
 from diorama.prediction.pointcloud import ASSUMED_FIELD_OF_VIEW, intrinsics_from_field_of_view
 from diorama.prediction.result import ScenePrediction
 from diorama.prediction.sources import find_images, partner
@@ -70,6 +70,7 @@ class Predictor:
         *,
         image: str | Path | None = None,
         sparse_depth: str | Path | None = None,
+        calibration: str | Path | None = None,
         intrinsics: NDArray[np.float64] | None = None,
         field_of_view: float | None = None,
     ) -> Iterator[ScenePrediction]:
@@ -79,6 +80,7 @@ class Predictor:
             source: photos, or sparse depth if that is what the network takes first.
             image: photos of the same places: a folder paired by file name, or one file.
             sparse_depth: points of the same places, likewise.
+            calibration: see `scene`.
             intrinsics: see `scene`.
             field_of_view: see `scene`.
 
@@ -89,7 +91,7 @@ class Predictor:
             others: dict[str, Any] = {
                 key: partner(item, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None
             }
-            yield self.scene(item.path, **others, intrinsics=intrinsics, field_of_view=field_of_view)
+            yield self.scene(item.path, **others, calibration=calibration, intrinsics=intrinsics, field_of_view=field_of_view)
 
     def scene(
         self,
@@ -97,6 +99,7 @@ class Predictor:
         *,
         image: Given | None = None,
         sparse_depth: Given | None = None,
+        calibration: str | Path | None = None,
         intrinsics: NDArray[np.float64] | None = None,
         field_of_view: float | None = None,
     ) -> ScenePrediction:
@@ -104,9 +107,10 @@ class Predictor:
 
         Args:
             source: what the network takes first: a photo (path, or `(H, W, 3)` uint8 RGB), or sparse depth (path, or `(H, W)` float
-                metres, 0 = unknown).
+                metres, 0 = unknown; or a raw `.bin` scan with its `calibration`).
             image: the photo that goes with sparse depth; it colours the outputs, and networks that take both look at it.
             sparse_depth: the points that go with a photo, for networks that take both.
+            calibration: of raw scans, see `inputs.read_velodyne`; it says the camera, too.
             intrinsics: `(3, 3)` of the photo [px]; only the point cloud uses it.
             field_of_view: instead of intrinsics, the angle over the longer side [degrees]. Without either the camera the model was
                 trained with is assumed, if the model says which it was, else 60 degrees.
@@ -118,7 +122,12 @@ class Predictor:
         path = None if isinstance(source, np.ndarray) else Path(source)
         given = {"image": image, "sparse_depth": sparse_depth, self.inputs[0]: source}
         photo = None if given["image"] is None else read_photo(given["image"])
-        points = None if given["sparse_depth"] is None else read_sparse_depth(given["sparse_depth"])
+        points, scan = None, given["sparse_depth"]
+        if scan is not None and not isinstance(scan, np.ndarray) and Path(scan).suffix.lower() == ".bin":
+            points, seen_by = read_velodyne(Path(scan), calibration, None if photo is None else photo.shape[:2])
+            intrinsics = seen_by if intrinsics is None and field_of_view is None else intrinsics
+        elif scan is not None:
+            points = read_sparse_depth(scan)
         maps = {key: value for key, value in (("image", photo), ("sparse_depth", points)) if value is not None}
         if missing := [key for key in self.inputs if key not in maps]:
             raise DataError(f"{self.name} also takes '{missing[0]}', which is not given. Pass {missing[0]}=...")

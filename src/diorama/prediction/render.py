@@ -139,6 +139,11 @@ def fit(picture: Picture, width: int, height: int) -> Picture:
     return cast("Picture", cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))
 
 
+def resized(picture: Picture, width: int, height: int) -> Picture:
+    """`picture` at exactly this size, whatever its shape."""
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def fit_labels(semantic: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """`(height, width)` train ids, nearest neighbour."""
     return cast("NDArray[np.uint8]", cv2.resize(semantic, (width, height), interpolation=cv2.INTER_NEAREST))

@@ -101,7 +101,7 @@ class ScenePrediction:
         if self.sparse_depth is not None:
             dots = splat(self.sparse_depth, (height, width)) if height < self.size[0] else self.sparse_depth
             near, far = render.depth_range(self.sparse_depth if self.depth is None else self.depth)
-            colours = render.fit(render.depth_colours(render.thickened(dots), near, far), width, height)
+            colours = render.resized(render.depth_colours(render.thickened(dots), near, far), width, height)
             tiles.append(
                 render.tile(colours, "Known depth", note=name if self.image is None else f"{int((self.sparse_depth > 0).sum())} points")
             )
@@ -111,7 +111,7 @@ class ScenePrediction:
             tiles.append(render.tile(render.overlay(photo, small, self.labels), "Semantics", legend, note=self.labels.name))
         if self.depth is not None:
             near, far = render.depth_range(self.depth)
-            colours = render.fit(render.depth_colours(self.depth, near, far), width, height)
+            colours = render.resized(render.depth_colours(self.depth, near, far), width, height)
             tiles.append(render.tile(colours, "Depth", render.colour_bar(near, far, width), note="metres"))
             seen = pointcloud.view(self.point_cloud(max_points=250_000), height, width, background=render.BACKGROUND)
             note = f"{'assumed ' if self.intrinsics_assumed else ''}field of view {self.field_of_view:.0f}°"

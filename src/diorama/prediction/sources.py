@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from diorama.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".npy", ".pfm"})
+DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".npy", ".pfm", ".bin"})
 _SUFFIXES = {"image": IMAGE_SUFFIXES, "sparse_depth": DEPTH_SUFFIXES}
 """What a network takes -> the files it may come in."""
 _VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".gif"})

@@ -57,6 +57,7 @@ def predict(
     *,
     image: str | Path | None = None,
     sparse_depth: str | Path | None = None,
+    calibration: str | Path | None = None,
     save: Iterable[str] = DEFAULT_SAVE,
     overwrite: bool = False,
     intrinsics: str | Path | NDArray[np.float64] | None = None,
@@ -74,6 +75,7 @@ def predict(
         image: photos of the same places, a folder paired by file name or one file; they colour what comes out of sparse depth.
         sparse_depth: points of the same places, likewise, for networks that take both.
         out: folder of the results; None takes the next free `runs/predict-N`.
+        calibration: of raw scans (.bin): the folder of the day, one file, or a folder with one per scan.
         save: any of semantic, depth, json, overlay, ply, panel.
         overwrite: replace results of an earlier run.
         intrinsics: camera matrix of the photos [px] as an array or a text file of 9 (row by row) or 4 (fx fy cx cy) numbers.
@@ -107,7 +109,7 @@ def predict(
         for item in items:
             try:
                 others: dict[str, Any] = {key: partner(item, where) for key, where in second}
-                scene = predictor.scene(item.path, **others, intrinsics=camera, field_of_view=field_of_view)
+                scene = predictor.scene(item.path, **others, calibration=calibration, intrinsics=camera, field_of_view=field_of_view)
                 summary.written += scene.save(folder, str(item.stem), kinds)
                 summary.done.append(item.path)
             except UserError as error:
