@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diorama.errors import ConfigError, ModelError, ShapeError
+from diorama.export.graph import to_onnx
 from diorama.losses.reconstruction import completion_loss, grey, reconstruction_loss, uncertainty_loss
 from diorama.methods.base import Stage, StepContext, Turn
 from diorama.methods.image_reconstruction import ImageReconstruction, padded_points
@@ -306,3 +307,24 @@ def test_a_configuration_says_whether_it_has_semantics() -> None:
     assert ImageReconstructionConfig().tasks == "depth"
     assert ImageReconstructionConfig(classes=5).tasks == "both"
     assert "tasks" not in dataclasses.asdict(ImageReconstructionConfig())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ["B+I", "B+I+S", "ours"])
+def test_the_exported_graph_answers_alike_at_any_size_and_holds_no_unused_weight(row: str) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    method = made(**ROWS[row]).eval()
+    torch.nn.init.normal_(method.network.depth_decoder.head.weight, generator=torch.Generator().manual_seed(0))
+    graph = to_onnx(method)
+    used = {name for node in graph.graph.node for name in node.input}
+    held = {weight.name for weight in graph.graph.initializer}
+    assert held <= used
+    dead = ("image_decoder", "image_extractor.stages.2") if row == "B+I+S" else ("image_",)
+    assert not [name for name in held if any(part in name for part in dead)]
+    session = runtime.InferenceSession(graph.SerializeToString())
+    for height, width, share in ((37, 50, 0.1), (228, 304, 0.007), (64, 333, 0.0)):
+        sparse = scattered(height, width, share)
+        (found,) = session.run(None, {"sparse_depth": sparse.numpy()})
+        with torch.no_grad():
+            np.testing.assert_allclose(found, method(sparse).depth.numpy(), rtol=1e-4, atol=1e-4)

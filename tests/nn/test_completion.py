@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diorama.nn.completion import Up, fill
+from diorama.nn.completion import Up, fill, spread
 
 
 def points(height: int, width: int, share: float, seed: int = 0) -> Tensor:
@@ -20,11 +20,11 @@ def points(height: int, width: int, share: float, seed: int = 0) -> Tensor:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    height=st.integers(1, 70), width=st.integers(1, 70), share=st.sampled_from([0.002, 0.02, 0.3, 1.0]), seed=st.integers(0, 99),
+    height=st.integers(1, 5), width=st.integers(1, 5), share=st.sampled_from([0.002, 0.02, 0.3, 1.0]), seed=st.integers(0, 99),
     scale=st.floats(0.1, 20),
 )  # fmt: skip
 def test_known_pixels_stay_and_the_rest_lies_between_them(height: int, width: int, share: float, seed: int, scale: float) -> None:
-    sparse = points(height, width, share, seed)
+    sparse = points(16 * height, 16 * width, share, seed)
     filled = fill(sparse)
     assert filled.shape == sparse.shape
     for one, given_ in zip(filled, sparse, strict=True):
@@ -40,7 +40,7 @@ def test_known_pixels_stay_and_the_rest_lies_between_them(height: int, width: in
 
 @pytest.mark.parametrize("share", [0.001, 0.05])
 def test_one_depth_fills_everything(share: float) -> None:
-    sparse = torch.where(points(120, 90, share) > 0, 3.5, 0.0)
+    sparse = torch.where(points(128, 96, share) > 0, 3.5, 0.0)
     assert all(bool((one > 0).any()) for one in sparse)
     torch.testing.assert_close(fill(sparse), torch.full_like(sparse, 3.5))
 
@@ -51,8 +51,27 @@ def test_a_mirrored_map_is_filled_alike() -> None:
     torch.testing.assert_close(fill(sparse.flip(-2)), fill(sparse).flip(-2))
 
 
+def test_one_point_reaches_a_whole_image_however_far() -> None:
+    sparse = torch.zeros(1, 1, 32, 2400)
+    sparse[..., 5, 3] = 7.0
+    torch.testing.assert_close(fill(sparse), torch.full_like(sparse, 7.0))
+
+
+def test_unknown_cells_take_the_mean_of_the_nearest_surroundings() -> None:
+    """Two known cells: next to one its value, two and more away from both the weights of the 3x3 sums of sums decide."""
+    value, known = torch.zeros(1, 1, 1, 12), torch.zeros(1, 1, 1, 12)
+    value[..., 0], value[..., 6], known[..., 0], known[..., 6] = 2.0, 8.0, 1.0, 1.0
+    filled = spread(value, known)[0, 0, 0]
+    assert filled[:2].tolist() == pytest.approx([2, 2])
+    assert filled[5:8].tolist() == pytest.approx([8, 8, 8])
+    # steps 1 and 2 reach three cells: cell 3 sees both through one path each, cells 2 and 4 one of them
+    assert filled[2:5].tolist() == pytest.approx([2, 5, 8])
+    # cells 9 reach cell 6 with steps 1 + 2, cells 10 and 11 with a step of 4 more, which also meets nothing nearer
+    assert filled[9:].tolist() == pytest.approx([8, 8, 8])
+
+
 def test_images_of_a_batch_do_not_meet() -> None:
-    sparse = points(40, 56, 0.03)
+    sparse = points(48, 64, 0.03)
     torch.testing.assert_close(fill(sparse)[1:], fill(sparse[1:]))
 
 

@@ -24,6 +24,7 @@ uncertainty, semantics, cosine schedule, AdamW.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
@@ -192,7 +193,7 @@ class ImageReconstruction(Method):
         del context, turn  # one stage, one turn
         config, (sample,) = self.config, batch.values()
         height, width = sample["sparse_depth"].shape[-2:]
-        answers = self.full_size(self.network.answers(padded_points(sample["sparse_depth"]), self.reconstructs))
+        answers = self.full_size(self.network.answers(padded_points(sample["sparse_depth"].as_subclass(Tensor)), self.reconstructs))
         found = {name: value[..., :height, :width] for name, value in answers.items()}
         truth = sample["depth"].as_subclass(Tensor)
         terms = {"depth": config.depth_weight * completion_loss(found["depth"], truth, config.depth_norm)}
@@ -249,7 +250,6 @@ class ImageReconstruction(Method):
 
 def padded_points(sparse: Tensor) -> Tensor:
     """`(B, 1, H, W)` sparse depth with unknown pixels added until both sizes are multiples of 16; what is not above 0 is unknown."""
-    sparse = sparse.as_subclass(Tensor)
     height, width = sparse.shape[-2:]
-    points = torch.where(known(sparse), sparse, torch.zeros_like(sparse))
+    points = torch.where((sparse > 0) & (sparse < math.inf), sparse, torch.zeros_like(sparse))
     return F.pad(points, (0, (-width) % STRIDE, 0, (-height) % STRIDE))

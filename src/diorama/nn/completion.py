@@ -17,34 +17,65 @@ Upsampling = Literal["transposed", "bilinear"]
 STRIDE = 16
 """The encoder's output has a sixteenth of the resolution of its input."""
 
-_PYRAMID = 9
+_LEVELS = 5
+_SURROUNDINGS = 6
 _SWEEPS = 4
 
 
 def fill(sparse: Tensor) -> Tensor:
     """Every pixel of `(B, 1, H, W)` sparse depth [m, 0 = unknown], filled from the known ones; these keep their values.
 
-    Push and pull: means of the known depth over cells of 2, 4, 8, ... pixels, then, coarse to fine, unknown cells take the bilinear
-    value of the coarser level and are smoothed by four sweeps of the mean of their four neighbours. Plain tensor operations in
-    float32, so the exported graph holds it. An image without a known pixel comes back as 0.
+    Push and pull: means of the known depth over cells of 2, 4, 8 and 16 pixels; unknown cells of 16 pixels take the mean of known ones
+    in ever wider surroundings; then, coarse to fine, unknown cells take the bilinear value of the coarser level and are smoothed by four
+    sweeps of the mean of their four neighbours. Only pooling, shifts and sums in float32, so the exported graph holds it.
+    An image without a known pixel comes back as 0.
+
+    Args:
+        sparse: sizes are multiples of 16.
     """
     sparse = sparse.float()
     levels = [(sparse, (sparse > 0).to(sparse.dtype))]
-    for _ in range(_PYRAMID):
+    while len(levels) < _LEVELS:
         value, known = levels[-1]
-        # both means divide by the same number of pixels, whatever an odd border leaves of a cell
-        total, share = (F.avg_pool2d(part, 2, ceil_mode=True, count_include_pad=False) for part in (value * known, known))
+        total, share = F.avg_pool2d(value * known, 2), F.avg_pool2d(known, 2)
         levels.append((total / share.clamp_min(1e-6), (share > 0).to(share.dtype)))
-    top, known = levels[-1]
-    filled = top + (1 - known) * (top * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp_min(1)
+    filled = smoothed(spread(*levels[-1]), *levels[-1])
     for value, known in reversed(levels[:-1]):
-        free = 1 - known
-        filled = value * known + free * F.interpolate(filled, size=value.shape[-2:], mode="bilinear", align_corners=False)
-        for _ in range(_SWEEPS):
-            ringed = F.pad(filled, (1, 1, 1, 1), mode="replicate")
-            mean = (ringed[..., :-2, 1:-1] + ringed[..., 2:, 1:-1] + ringed[..., 1:-1, :-2] + ringed[..., 1:-1, 2:]) / 4
-            filled = value * known + free * mean
+        finer = F.interpolate(filled, scale_factor=2.0, mode="bilinear", align_corners=False)
+        filled = smoothed(value * known + (1 - known) * finer, value, known)
     return filled
+
+
+def spread(value: Tensor, known: Tensor) -> Tensor:
+    """`value` where `known` is 1, elsewhere the mean of the known values in the nearest of six surroundings, each three times as wide."""
+    filled, found = value * known, known
+    total, share = filled, known
+    for level in range(_SURROUNDINGS):
+        total, share = (_box(part, 2**level) for part in (total, share))
+        fresh = (1 - found) * (share > 0).to(share.dtype)
+        filled = filled + fresh * total / share.clamp_min(1e-12)
+        found = found + fresh
+    # the widest surroundings reach 63 cells, a thousand pixels; what lies beyond takes the mean of everything
+    mean = (value * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp_min(1)
+    return filled + (1 - found) * mean
+
+
+def smoothed(filled: Tensor, value: Tensor, known: Tensor) -> Tensor:
+    """`filled` after four sweeps of the mean of the four neighbours, with `value` held where `known` is 1."""
+    held, free = value * known, 1 - known
+    for _ in range(_SWEEPS):
+        ringed = F.pad(filled, (1, 1, 1, 1), mode="replicate")
+        mean = (ringed[..., :-2, 1:-1] + ringed[..., 2:, 1:-1] + ringed[..., 1:-1, :-2] + ringed[..., 1:-1, 2:]) / 4
+        filled = held + free * mean
+    return filled
+
+
+def _box(values: Tensor, step: int) -> Tensor:
+    """A ninth of the sum over 3x3 values that lie `step` apart; beyond the border are zeros."""
+    wide = F.pad(values, (step, step, 0, 0))
+    row = (wide[..., : -2 * step] + wide[..., step:-step] + wide[..., 2 * step :]) / 3
+    high = F.pad(row, (0, 0, step, step))
+    return (high[..., : -2 * step, :] + high[..., step:-step, :] + high[..., 2 * step :, :]) / 3
 
 
 class Residual(nn.Module):
