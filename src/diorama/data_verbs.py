@@ -88,7 +88,7 @@ def make(words: Sequence[str]) -> int:
 
     def add(parser: ArgumentParser) -> None:
         parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder of the new data set")
-        parser.add_argument("--layout", type=str, default="folder", help="folder, nyuv2, cityscapes or camvid")
+        parser.add_argument("--layout", type=str, default="folder", help="folder, or the name of a reader: nyuv2, kitti, ...")
         parser.add_argument("--split", type=str, default="train")
         parser.add_argument("--frames", type=int, default=16)
 

@@ -167,10 +167,8 @@ def test_raw_scans_are_seen_through_their_calibration(tmp_path: Path) -> None:
     assert {tuple(place): scene.sparse_depth[tuple(place)] for place in np.argwhere(scene.sparse_depth)} == {(10, 41): 10, (20, 21): 5}
     assert scene.intrinsics[0, 0] == 50
     assert not scene.intrinsics_assumed
-    for missing, text in (
-        ({"image": tmp_path / "photos"}, "needs its calibration"),
-        ({"calibration": tmp_path / "calib"}, "Pass the photo"),
-    ):
+    photos, calibration = {"image": tmp_path / "photos"}, {"calibration": tmp_path / "calib"}
+    for missing, text in ((photos, "needs its calibration"), (calibration, "Pass the photo")):
         with pytest.raises(DataError, match=text):
             next(model.predict(tmp_path / "velodyne", **missing))
 

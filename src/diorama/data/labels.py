@@ -184,7 +184,10 @@ CAMVID11 = _set(
 )
 """CamVid with the 11 classes and colours of SegNet (Badrinarayanan et al., 2017); 11 in the files is void."""
 
-_BY_NAME = {labels.name: labels for labels in (NYU40, NYU13, CITYSCAPES19, CITYSCAPES7, CAMVID11)}
+SUN37 = LabelSet("sun37", NYU40.classes[:37], NYU40.palette[:37])
+"""The 37 classes are the first 37 of NYU40, in the same order."""
+
+_BY_NAME = {labels.name: labels for labels in (NYU40, SUN37, NYU13, CITYSCAPES19, CITYSCAPES7, CAMVID11)}
 
 
 def mapping(pairs: dict[int, int]) -> NDArray[np.uint8]:
@@ -195,6 +198,9 @@ def mapping(pairs: dict[int, int]) -> NDArray[np.uint8]:
     table.setflags(write=False)
     return table
 
+
+SUN37_IDS = mapping({number: number - 1 for number in range(1, 38)})
+"""File id 1..37 (0 = void) -> train id 0..36."""
 
 NYU40_IDS = mapping({number: number - 1 for number in range(1, 41)})
 """File id 1..40 (0 = void) -> train id 0..39."""

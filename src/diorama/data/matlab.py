@@ -17,10 +17,10 @@ from diorama.data.io import replacing
 from diorama.errors import DataError
 
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
-_MATRIX, _COMPRESSED = 14, 15
+MATRIX, COMPRESSED = 14, 15
 _DOUBLE_CLASS = 6
 _NUMERIC_CLASSES = range(6, 16)
-_MAX_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 
 
 def read_mat(path: str | Path, name: str) -> NDArray[Any]:
@@ -51,7 +51,7 @@ def write_mat(path: str | Path, arrays: dict[str, NDArray[np.float64]]) -> None:
                 (9, values.tobytes(order="F")),
             )
             body = b"".join(struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8) for kind, data in parts)
-            file.write(struct.pack("<II", _MATRIX, len(body)) + body)
+            file.write(struct.pack("<II", MATRIX, len(body)) + body)
 
 
 def is_hdf5(path: Path) -> bool:
@@ -109,18 +109,18 @@ def _version5(path: Path) -> dict[str, NDArray[Any]]:
     order = "<" if data[126:128] == b"IM" else ">"
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        for kind, body in _elements(data[128:], order):
-            if kind == _COMPRESSED:
+        for kind, body in elements(data[128:], order):
+            if kind == COMPRESSED:
                 inflater = zlib.decompressobj()
-                kind, body = next(_elements(inflater.decompress(body, _MAX_BYTES), order))
-            if kind == _MATRIX:
+                kind, body = next(elements(inflater.decompress(body, MAX_BYTES), order))
+            if kind == MATRIX:
                 arrays.update(_matrix(body, order))
     except (struct.error, zlib.error, ValueError, StopIteration, KeyError) as error:
         raise DataError(f"{path}: truncated or damaged MATLAB file. Copy or download the file again.") from error
     return arrays
 
 
-def _elements(data: bytes, order: str) -> Any:
+def elements(data: bytes, order: str) -> Any:
     """(type, bytes) of each element; a small element keeps its length in the upper half of the type word."""
     at = 0
     while at + 8 <= len(data):
@@ -129,7 +129,7 @@ def _elements(data: bytes, order: str) -> Any:
             kind, length, start, step = word & 0xFFFF, word >> 16, at + 4, 8
         else:
             kind, start = word, at + 8
-            step = 8 + (length if kind == _COMPRESSED else length + (-length) % 8)
+            step = 8 + (length if kind == COMPRESSED else length + (-length) % 8)
         if start + length > len(data):
             raise ValueError("an element is longer than the file")
         yield kind, data[start : start + length]
@@ -138,7 +138,7 @@ def _elements(data: bytes, order: str) -> Any:
 
 def _matrix(body: bytes, order: str) -> dict[str, NDArray[Any]]:
     """{name: array} of one real numeric matrix; cells, texts and structures give nothing."""
-    parts = list(_elements(body, order))
+    parts = list(elements(body, order))
     if len(parts) < 4 or parts[0][1][0 if order == "<" else 3] not in _NUMERIC_CLASSES:
         return {}
     shape = np.frombuffer(parts[1][1], order + "i4")

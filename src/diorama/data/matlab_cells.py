@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from diorama.data.matlab import _COMPRESSED, _MATRIX, _MAX_BYTES, _elements
+from diorama.data.matlab import COMPRESSED, MATRIX, MAX_BYTES, elements
 from diorama.errors import DataError
 
 _CELL, _STRUCTURE, _TEXT = 1, 2, 4
@@ -27,11 +27,11 @@ def read_strings(path: str | Path, name: str, field: str | None = None) -> list[
     if not data.startswith(b"MATLAB 5.0") or data[126:128] != b"IM":
         raise DataError(f"{path}: not a MATLAB file of version 5. Save it with `save -v7` or download it again.")
     try:
-        for kind, body in _elements(data[128:], "<"):
-            if kind == _COMPRESSED:
-                kind, body = next(_elements(zlib.decompressobj().decompress(body, _MAX_BYTES), "<"))
-            if kind == _MATRIX:
-                parts = (part for _, part in _elements(body, "<"))
+        for kind, body in elements(data[128:], "<"):
+            if kind == COMPRESSED:
+                kind, body = next(elements(zlib.decompressobj().decompress(body, MAX_BYTES), "<"))
+            if kind == MATRIX:
+                parts = (part for _, part in elements(body, "<"))
                 found = next(parts)[0], next(parts) and next(parts).decode("latin-1")
                 if found[1] == name and found[0] == (_STRUCTURE if field else _CELL):
                     return list(_fields(parts, field) if field else map(_text, parts))
@@ -51,7 +51,7 @@ def _fields(parts: Iterator[bytes], field: str) -> Iterator[str]:
 
 
 def _text(body: bytes) -> str:
-    parts = list(_elements(body, "<"))
+    parts = list(elements(body, "<"))
     if parts[0][1][0] != _TEXT:
         raise ValueError("not a text")
     if len(parts) < 4:

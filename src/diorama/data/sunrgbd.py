@@ -27,17 +27,11 @@ from numpy.typing import NDArray
 from diorama.data import io
 from diorama.data.base import SceneDataset
 from diorama.data.folder import read_camera
-from diorama.data.labels import NYU40, LabelSet, convert, mapping
+from diorama.data.labels import SUN37, SUN37_IDS, convert
 from diorama.data.matlab import open_hdf5
 from diorama.data.matlab_cells import read_strings
 from diorama.errors import ConfigError, DataError
 from diorama.types import Frame
-
-SUN37 = LabelSet("sun37", NYU40.classes[:37], NYU40.palette[:37])
-"""The 37 classes are the first 37 of NYU40, in the same order."""
-
-SUN37_IDS = mapping({number: number - 1 for number in range(1, 38)})
-"""File id 1..37 (0 = void) -> train id 0..36."""
 
 _TOOLBOX = "SUNRGBDtoolbox"
 _SPLIT_FILE, _META_FILE, _LABEL_FILE = "traintestSUNRGBD/allsplit.mat", "Metadata/SUNRGBDMeta.mat", "Metadata/SUNRGBD2Dseg.mat"

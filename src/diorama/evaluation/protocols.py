@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -75,6 +76,7 @@ PROTOCOLS = _registry(
         _cityscapes(7),
         Protocol(name="world_indoor", dataset="world_indoor", split="test", truth="exact, rendered", cap=10.0, floor=0.1, classes=13),
         Protocol(name="world_street", dataset="world_street", split="test", truth="exact, rendered", cap=80.0, classes=19),
+        Protocol(name="sunrgbd37", dataset="sunrgbd", split="test", truth="depth_bfx and labels", cap=math.inf, classes=37),
         Protocol(name="camvid11", dataset="camvid", split="test", truth="labels, void ignored", classes=11),
         Protocol(name="folder", dataset="folder", split="test", truth="as stored"),
     ]
