@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -19,7 +20,7 @@ from diorama.evaluation.density import density_breakdown, density_columns
 from diorama.evaluation.protocols import by_name
 from diorama.evaluation.table import FrameTable
 from diorama.running.sweep import Setting, SweepRow, read_sweep, standard_settings, sweep, write_sweep
-from diorama.running.sweep_figures import calibration_chart, comparison_chart, density_chart, sweep_chart
+from diorama.running.sweep_figures import calibration_chart, comparison_chart, density_chart, svg, sweep_chart
 from diorama.types import Frame, Inputs, Prediction
 
 ROOMS = by_name("folder", cap=10.0, aggregation="per_image")
@@ -86,7 +87,7 @@ def test_every_number_says_which_points_it_rests_on() -> None:
     assert cropped.interval is None
 
 
-def test_a_sweep_survives_the_disk(tmp_path: Path) -> None:
+def test_a_sweep_survives_the_disk_and_needs_no_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of() + rows_of(seed=1, model='other, "mean"')
     table, chart = write_sweep(rows, tmp_path / "out")
     again = read_sweep(table)
@@ -98,6 +99,8 @@ def test_a_sweep_survives_the_disk(tmp_path: Path) -> None:
         assert stored.interval == pytest.approx(row.interval, rel=1e-8)
     assert ET.parse(chart).getroot().tag.endswith("svg")
     write_sweep(again, tmp_path / "out")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert write_sweep(rows, tmp_path / "bare") == [tmp_path / "bare" / "sweep.csv"]
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
     for path in (tmp_path / "bad.csv", tmp_path / "nowhere.csv"):
         with pytest.raises(DataError, match=r"Pass a sweep\.csv"):
@@ -134,8 +137,8 @@ def test_what_cannot_be_swept_is_refused() -> None:
         sweep(mean_of_points, data, ROOMS, COUNTS)
 
 
-def parses(chart: bytes) -> bool:
-    return ET.fromstring(chart).tag.endswith("svg")
+def parses(chart: str) -> bool:
+    return ET.fromstring(svg(chart)).tag.endswith("svg")
 
 
 def test_charts_of_one_and_of_many_models_and_what_they_refuse() -> None:

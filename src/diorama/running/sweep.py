@@ -26,6 +26,7 @@ from diorama.evaluation.points import points_of
 from diorama.evaluation.protocols import Protocol, by_name
 from diorama.running.batches import Predict
 from diorama.running.evaluate import evaluate_model
+from diorama.running.sweep_figures import svg, sweep_chart
 from diorama.types import Frame
 
 METRICS = ("rmse", "mae", "abs_rel", "irmse", "imae", "delta1", "delta2", "delta3")
@@ -202,12 +203,12 @@ def write_sweep(rows: Sequence[SweepRow], folder: str | Path) -> list[Path]:
     with replacing(written[0]) as temporary:
         temporary.write_text(text.getvalue())
     try:
-        from diorama.running.sweep_figures import sweep_chart
+        chart = sweep_chart(rows)
     except ImportError:
         return written
     written.append(out / "sweep.svg")
     with replacing(written[1]) as temporary:
-        temporary.write_bytes(sweep_chart(rows))
+        temporary.write_bytes(svg(chart))
     return written
 
 

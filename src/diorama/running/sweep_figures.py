@@ -1,11 +1,11 @@
-"""The charts of depth completion as SVG: sweeps over the input, error by class and distance, by density, and calibration."""
+"""The charts of depth completion as SVG inside a page: sweeps over the input, error by class, distance and density, calibration."""
 
 from __future__ import annotations
 
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from diorama.evaluation.calibration import LEVELS, Calibration
 from diorama.evaluation.density import DensityBreakdown, range_names
 from diorama.running import figures
 from diorama.running.figures import FAINT, INK, RULE
-from diorama.running.sweep import SweepRow
+
+if TYPE_CHECKING:
+    from diorama.running.sweep import SweepRow
 
 COLOURS = ("#2f6db5", "#e0782f", "#3a9d6e", "#b5485d", "#7b5ea7", "#8a7a3c", "#4aa3b8", "#5b6470")
 """One for each model, in the order they come."""
@@ -23,7 +25,12 @@ COLOURS = ("#2f6db5", "#e0782f", "#3a9d6e", "#b5485d", "#7b5ea7", "#8a7a3c", "#4
 _LOGARITHMIC = ("points", "scan lines")
 
 
-def sweep_chart(rows: Sequence[SweepRow], metric: str = "rmse") -> bytes:
+def svg(uri: str) -> bytes:
+    """The SVG file inside the data URI of a chart."""
+    return base64.b64decode(uri.partition(",")[2])
+
+
+def sweep_chart(rows: Sequence[SweepRow], metric: str = "rmse") -> str:
     """`metric` over each axis of a sweep, a line for each model; whiskers are the 95 % intervals of the RMSE.
 
     Args:
@@ -53,7 +60,7 @@ def sweep_chart(rows: Sequence[SweepRow], metric: str = "rmse") -> bytes:
             axes.set_visible(False)
         if len(models) > 1:
             figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(models)))
-        return _svg(save())
+        return save()
 
 
 def _sweep_line(axes: Any, rows: Sequence[SweepRow], metric: str, colour: str, model: str) -> None:
@@ -76,7 +83,7 @@ def _sweep_line(axes: Any, rows: Sequence[SweepRow], metric: str, colour: str, m
         axes.minorticks_off()
 
 
-def comparison_chart(found: Mapping[str, Breakdown], classes: Sequence[str] = ()) -> bytes:
+def comparison_chart(found: Mapping[str, Breakdown], classes: Sequence[str] = ()) -> str:
     """RMSE [m] of several models by class and by distance range, with 95 % intervals over images.
 
     Args:
@@ -110,10 +117,10 @@ def comparison_chart(found: Mapping[str, Breakdown], classes: Sequence[str] = ()
             _ruled(axes)
         if len(found) > 1:
             grid[0].legend()
-        return _svg(save())
+        return save()
 
 
-def density_chart(found: Mapping[str, DensityBreakdown]) -> bytes:
+def density_chart(found: Mapping[str, DensityBreakdown]) -> str:
     """RMSE [m] of several models by the local density of input points, above the part of the pixels in each range."""
     names = range_names()
     with figures._figure((7.6, 4.1)) as (figure, save):
@@ -131,10 +138,10 @@ def density_chart(found: Mapping[str, DensityBreakdown]) -> bytes:
             _ruled(axes)
         if len(found) > 1:
             top.legend()
-        return _svg(save())
+        return save()
 
 
-def calibration_chart(found: Mapping[str, Calibration]) -> bytes:
+def calibration_chart(found: Mapping[str, Calibration]) -> str:
     """Predicted against observed error [m] and expected against found coverage; the thin lines are those of a calibrated model."""
     with figures._figure((7.6, 3.6)) as (figure, save):
         left, right = figure.subplots(1, 2)
@@ -151,7 +158,7 @@ def calibration_chart(found: Mapping[str, Calibration]) -> bytes:
         for axes in (left, right):
             _ruled(axes)
         left.legend()
-        return _svg(save())
+        return save()
 
 
 def _bars(axes: Any, values: Any, spans: Any, place: int, count: int, colour: str, label: str) -> None:
@@ -172,7 +179,3 @@ def _ruled(axes: Any) -> None:
 
 def _colours(models: Sequence[str]) -> list[str]:
     return [COLOURS[place % len(COLOURS)] for place in range(len(models))]
-
-
-def _svg(uri: str) -> bytes:
-    return base64.b64decode(uri.partition(",")[2])
