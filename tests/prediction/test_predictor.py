@@ -111,6 +111,7 @@ def test_the_camera_is_given_assumed_or_the_training_camera() -> None:
     # Held upright, the same camera has the same focal length.
     upright = plain.scene(np.zeros((80, 60, 3), np.uint8), field_of_view=90.0)
     assert upright.intrinsics[0, 0] == pytest.approx(40)
+    assert upright.field_of_view == pytest.approx(90)
     given_camera = np.array([[50.0, 0, 40], [0, 51, 30], [0, 0, 1]])
     np.testing.assert_array_equal(plain.scene(image, intrinsics=given_camera).intrinsics, given_camera)
     with pytest.raises(ConfigError, match="Give one of them"):

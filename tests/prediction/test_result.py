@@ -46,6 +46,7 @@ def test_the_json_says_what_the_numbers_mean(predictor: Predictor, half_red: NDA
     predictor.scene(half_red, field_of_view=90.0).save(tmp_path, "room")
     said: dict[str, Any] = json.loads((tmp_path / "room.json").read_text())
     assert said["model"] == {"name": "toy", "method": "toy", "diorama": "0.1.0", "backend": "by hand", "data": "none"}
+    assert said["camera"]["field_of_view_longer_side_degrees"] == pytest.approx(90)
     assert said["size"] == said["input_size"] == {"height": 64, "width": 96}
     assert said["semantic"]["classes"] == ["dark", "red"]
     assert said["semantic"]["shares"] == {"dark": 0.5, "red": 0.5}
@@ -69,7 +70,7 @@ def test_depth_beyond_what_the_file_can_hold_is_counted(predictor: Predictor, ha
 def test_the_ply_lies_where_the_camera_saw_it(predictor: Predictor, half_red: NDArray[np.uint8], tmp_path: Path) -> None:
     predictor.scene(half_red, field_of_view=90.0).save(tmp_path, "room", ("ply",))
     header, _, body = (tmp_path / "room.ply").read_bytes().partition(b"end_header\n")
-    assert b"field of view 90.00 degrees\n" in header
+    assert b"field of view 90.00 degrees over the longer side\n" in header
     kinds = [("xyz", "<f4", 3), ("rgb", "u1", 3), ("label", "u1")]
     points = np.frombuffer(body, np.dtype(kinds))
     assert len(points) == 64 * 96

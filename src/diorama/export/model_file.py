@@ -43,7 +43,7 @@ def save_model(
         labels: the label set of the semantic output; None without one.
         depth_cap: largest depth it was trained for [m]; None without a depth output.
         training: data set, terms of use and whatever else should travel with the weights; JSON types only.
-            `field_of_view` (horizontal, degrees) is used for point clouds of photos without intrinsics.
+            `field_of_view` (over the longer side, degrees) is used for point clouds of photos without intrinsics.
         input_size: (height, width) it was trained at: photos are resized to about this many pixels.
         multiple_of: sides of other shapes are rounded to this.
         half: store weights of two or more dimensions as fp16; they are loaded as fp32.

@@ -13,7 +13,7 @@ from diorama.data.io import replacing
 from diorama.errors import ConfigError, ShapeError
 
 ASSUMED_FIELD_OF_VIEW = 60.0
-"""Horizontal field of view [degrees] of a camera that nothing is known about: about a phone's main camera."""
+"""Field of view over the longer side [degrees] of a camera that nothing is known about: about a phone's main camera."""
 
 _LARGEST_DOT = 8
 

@@ -77,8 +77,10 @@ class ScenePrediction:
 
     @property
     def field_of_view(self) -> float:
-        """Horizontal field of view [degrees]."""
-        return math.degrees(2 * math.atan(self.size[1] / (2 * float(self.intrinsics[0, 0]))))
+        """Angle over the longer side [degrees], as `Predictor.scene` and `--field-of-view` take it."""
+        height, width = self.size
+        focal_px = float(self.intrinsics[0, 0] if width >= height else self.intrinsics[1, 1])
+        return math.degrees(2 * math.atan(max(height, width) / (2 * focal_px)))
 
     def overlay(self) -> NDArray[np.uint8]:
         """`(H, W, 3)` RGB: classes over the photo; depth in colour if the model has no classes."""
@@ -166,7 +168,8 @@ class ScenePrediction:
         if "ply" in targets:
             cloud = self.point_cloud()
             points = len(cloud.points)
-            camera = f"horizontal field of view {self.field_of_view:.2f} degrees{', assumed' if self.intrinsics_assumed else ''}"
+            assumed = ", assumed" if self.intrinsics_assumed else ""
+            camera = f"field of view {self.field_of_view:.2f} degrees over the longer side{assumed}"
             pointcloud.write_ply(targets["ply"], cloud, comments=(camera,))
         if "json" in targets:
             files = {kind: path.name for kind, path in targets.items() if kind != "json"}
@@ -186,7 +189,7 @@ class ScenePrediction:
             "files": files,
             "camera": {
                 "intrinsics": [[round(float(v), 4) for v in row] for row in self.intrinsics],
-                "field_of_view_degrees": round(self.field_of_view, 3),
+                "field_of_view_longer_side_degrees": round(self.field_of_view, 3),
                 "assumed": self.intrinsics_assumed,
                 "frame": "x right, y down, z forward; pixel centres at integers",
             },
