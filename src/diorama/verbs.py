@@ -166,6 +166,7 @@ def methods(words: Sequence[str]) -> int:
     from rich.table import Table
 
     from diorama import config
+    from diorama.completion.model import COMPLETIONS
     from diorama.prediction.predictor import list_models
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
@@ -180,7 +181,8 @@ def methods(words: Sequence[str]) -> int:
         models.add_row(name, found["method"], str(found["training"].get("data", "unknown")))
     console.print()
     console.print(models)
-    console.print("\nFields of a method: diorama train --model.help NAME")
+    console.print(f"\nCompletions of sparse depth that need no training, for --model: {', '.join(COMPLETIONS)}")
+    console.print("Fields of a method: diorama train --model.help NAME")
     return 0
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diorama.completion.model import COMPLETIONS, ClassicalModel
 from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, DataError, ModelError, ShapeError, suggest
 from diorama.export.config import CONFIG_NAME, ModelConfig, input_keys, label_set, model_in, parse, wrong_kind
@@ -196,7 +197,8 @@ def load(
     """The model `source` names, ready to predict.
 
     Args:
-        source: a shipped name (`ci_net-nyuv2`), a run or model folder, an .onnx or a .safetensors file.
+        source: a shipped name (`ci_net-nyuv2`), a completion that needs no training (`linear`), a run or model folder, an .onnx or a
+            .safetensors file.
         backend: "onnx" and "torch" choose between the two files of a folder; "auto" takes ONNX where there is one.
         device: "cpu" or "cuda".
         threads: threads per image; None takes every core.
@@ -207,6 +209,8 @@ def load(
     """
     if threads is not None and threads < 1:
         raise ConfigError(f"{threads} threads. Choose 1 or more, or leave it out for every core.")
+    if str(source) in COMPLETIONS:
+        return Predictor(ClassicalModel(str(source)), str(source), "numpy")
     path = find_model(source)
     name = path.name if path.is_dir() else path.parent.name if path.stem == "model" else path.stem
     if path.is_dir():
@@ -242,7 +246,9 @@ def find_model(source: str | Path) -> Path:
         raise ModelError(
             f"{source}: no such file or folder. Check the path, or take a shipped model: {', '.join(list_models()) or 'none'}."
         )
-    raise ModelError(f"unknown model '{source}': {suggest(str(source), list_models())} See `diorama methods`, or give a path.")
+    raise ModelError(
+        f"unknown model '{source}': {suggest(str(source), {*list_models(), *COMPLETIONS})} See `diorama methods`, or give a path."
+    )
 
 
 def list_models() -> dict[str, ModelConfig]:
