@@ -143,9 +143,7 @@ def read_labels(path: str | Path) -> NDArray[Any]:
         )
 
 
-def read_depth(
-    path: str | Path, scale: float | None = None, key: str = "depth", unrecorded: float | None = None
-) -> NDArray[np.float32]:
+def read_depth(path: str | Path, scale: float | None = None, key: str = "depth", unrecorded: float | None = None) -> NDArray[np.float32]:
     """`(H, W)` depth [m], 0 = unknown, from a 16-bit PNG or TIFF, NPY, PFM or HDF5 file.
 
     Args:

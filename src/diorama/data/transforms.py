@@ -167,19 +167,25 @@ class DrawPoints(v2.Transform):
     def forward(self, *inputs: Any) -> Any:
         """The sample with its points."""
         (sample,) = inputs
-        source = sample[self.rules.key(sample)]
+        key = self.rules.key(sample)
         image = None
         if self.rules.pattern == "corners":
             image = (sample["image"].as_subclass(Tensor).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         camera = sample["intrinsics"].as_subclass(Tensor).double().numpy() if self.rules.needs_intrinsics else None
         seed, lidar = int(torch.randint(2**62, ())), Lidar.from_meta(sample.get("meta", {}))
-        points = sparsify(_plane(source), self.rules, seed, intrinsics=camera, image=image, lidar=lidar)
+        points = sparsify(_plane(sample[key]), self.rules, seed, intrinsics=camera, image=image, lidar=lidar, scanned=key == "sparse_depth")
         return {**sample, "sparse_depth": SparseDepth(torch.from_numpy(points)[None])}
 
 
 def train_transform(view: View, sparse: Sparsify | None = None) -> Augment | v2.Compose:
-    """What training applies to each sample: resize to `view.size`, vary as `view` says, draw points; comes out at `view.window`."""
-    return Augment(view) if sparse is None else v2.Compose([Augment(view), DrawPoints(sparse)])
+    """What training applies to each sample: resize to `view.size`, vary as `view` says, draw points; comes out at `view.window`.
+
+    Scan lines and occlusion are those of the camera that took the frame, so they are settled before it is mirrored or enlarged.
+    """
+    if sparse is None:
+        return Augment(view)
+    parts = [Augment(view), DrawPoints(sparse)]
+    return v2.Compose(parts[::-1] if sparse.pattern == "lines" or sparse.unoccluded else parts)
 
 
 def eval_transform(view: View) -> Fit:

@@ -10,6 +10,7 @@ import numpy as np
 
 from diorama.data.base import SceneDataset
 from diorama.data.labels import CITYSCAPES19, NYU13
+from diorama.data.scan import Lidar
 from diorama.data.world import indoor, street, style
 from diorama.data.world.camera import Camera
 from diorama.data.world.lidar import ROOM_SCANNER, STREET_SCANNER, Scanner, scan
@@ -77,7 +78,13 @@ class World(SceneDataset):
         """Frame number `index`; the right view is drawn only if `stereo`."""
         left, right, camera, baseline = self.views(index, self.stereo)
         name = self._style_of(index)
-        meta: dict[str, Any] = {"id": self.ids[index], "path": f"{self.name}/{name}/{self.ids[index]}", "split": self.split, "style": name}
+        meta: dict[str, Any] = {
+            "id": self.ids[index],
+            "path": f"{self.name}/{name}/{self.ids[index]}",
+            "split": self.split,
+            "style": name,
+            "lidar": Lidar.upright(self.scanner.elevations, self.scanner.height, camera.rotation).to_meta(),
+        }
         frame = Frame(
             image=left.image,
             semantic=left.semantic,
