@@ -42,11 +42,11 @@ def test_each_range_holds_the_pixels_and_errors_that_belong_to_it() -> None:
     assert (found.rmse[0], found.mae[0], found.abs_rel[0]) == (3.0, 3.0, 0.75)
     near = found.counts[1:] > 0
     assert np.all(found.rmse[1:][near] == 0.5)
-    # a window that holds k of its 33 columns has k / 33: all from 1 / 33 on, which is the range 2-5 %, and then 5-100 %
-    assert near.tolist() == [False, False, False, False, True, True]
-    assert found.counts[5] == 100  # 1 / 33 = 3 %, 2 / 33 = 6 %
+    # a window that holds k of its 33 columns has k / 33: one column of pixels has 3 %, two have 6 and 9 %, the others more
+    assert near.tolist() == [False, False, False, True, True, True]
+    assert found.counts[4:].tolist() == [100, 200, 100 * 63]
     assert (found.share, found.points) == (0.25, 5000.0)
-    assert [row["points_near"] for row in found.rows()] == ["none", "2-5 %", "5-100 %"]
+    assert [row["points_near"] for row in found.rows()] == ["none", "2-5 %", "5-10 %", "10-100 %"]
 
 
 def test_counts_and_squared_errors_add_to_the_whole() -> None:

@@ -20,7 +20,7 @@ Float = NDArray[np.float64]
 RADIUS = 16
 """Half the side of the square window that points are counted in [px]: 33x33 hold about 8 of 500 points, about 40 of a 64-line scan."""
 
-EDGES = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.05, 1.0)
+EDGES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0)
 """Of the density ranges, as share of the window's pixels; a window without a point has a range of its own."""
 
 VALUES = ("n", "sq", "abs", "abs_rel")
@@ -70,7 +70,7 @@ def density_columns(truth: NDArray[np.float32], predicted: Float, valid: NDArray
 
 
 def range_names(edges: Sequence[float] = EDGES) -> list[str]:
-    """`none`, `0-0.25 %`, `0.25-0.5 %`, ..."""
+    """`none`, `0-0.5 %`, `0.5-1 %`, ..."""
     return ["none", *(f"{100 * low:g}-{100 * high:g} %" for low, high in pairwise(edges))]
 
 

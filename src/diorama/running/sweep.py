@@ -110,7 +110,7 @@ def _point_settings(points: int) -> list[Setting]:
         "random": Sparsify(points=points),
         "grid": Sparsify(pattern="grid", points=points),
         "corners": Sparsify(pattern="corners", points=points),
-        "holes, half the area": Sparsify(points=2 * points, holes=0.5),
+        "with holes": Sparsify(points=2 * points, holes=0.5),
     }
     return found + [Setting(f"{points} points", name, rules) for name, rules in patterns.items()]
 

@@ -50,8 +50,9 @@ def sweep_chart(rows: Sequence[SweepRow], metric: str = "rmse") -> str:
     with figures._figure((3.5 * columns, 2.5 * lines + 0.4)) as (figure, save):
         grid = figure.subplots(lines, columns, squeeze=False)
         for axes, name in zip(grid.flat, axes_names, strict=False):
-            for colour, model in zip(_colours(models), models, strict=True):
-                _sweep_line(axes, [row for row in rows if (row.axis, row.model) == (name, model)], metric, colour, model)
+            for place, (colour, model) in enumerate(zip(_colours(models), models, strict=True)):
+                aside = 0.5 * ((place + 0.5) / len(models) - 0.5)  # of kinds, models stand beside each other
+                _sweep_line(axes, [row for row in rows if (row.axis, row.model) == (name, model)], metric, colour, model, aside)
             axes.set_title(name)
             axes.set_ylabel(f"{metric.upper() if metric in ('rmse', 'mae') else metric}{unit}")
             axes.set_ylim(bottom=0)
@@ -63,19 +64,19 @@ def sweep_chart(rows: Sequence[SweepRow], metric: str = "rmse") -> str:
         return save()
 
 
-def _sweep_line(axes: Any, rows: Sequence[SweepRow], metric: str, colour: str, model: str) -> None:
+def _sweep_line(axes: Any, rows: Sequence[SweepRow], metric: str, colour: str, model: str, aside: float) -> None:
     if not rows:
         return
     values = [row.values[metric] for row in rows]
     numeric = [row.value for row in rows if row.value is not None]
     ordered = len(numeric) == len(rows)
-    places: Sequence[float] = numeric if ordered else range(len(rows))
+    places: Sequence[float] = numeric if ordered else [place + aside for place in range(len(rows))]
     axes.plot(places, values, color=colour, marker="o", markersize=3, linewidth=1.4 if ordered else 0, label=model)
     if metric == "rmse" and all(row.interval for row in rows):
         spread = [[abs(row.interval[side] - value) for row, value in zip(rows, values, strict=True) if row.interval] for side in (0, 1)]
         axes.errorbar(places, values, spread, fmt="none", ecolor=colour, elinewidth=0.8, capsize=1.5)
     if not ordered:
-        axes.set_xticks(places, [row.setting for row in rows], rotation=12)
+        axes.set_xticks(range(len(rows)), [row.setting for row in rows])
         axes.set_xlim(-0.5, len(rows) - 0.5)
     elif rows[0].axis in _LOGARITHMIC:
         axes.set_xscale("log")
