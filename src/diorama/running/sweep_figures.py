@@ -143,7 +143,10 @@ def density_chart(found: Mapping[str, DensityBreakdown]) -> str:
 
 
 def calibration_chart(found: Mapping[str, Calibration]) -> str:
-    """Predicted against observed error [m] and expected against found coverage; the thin lines are those of a calibrated model."""
+    """Predicted against observed error [m] and expected against found coverage, by what the legend calls them.
+
+    The thin lines are those of a calibrated model.
+    """
     with figures._figure((7.6, 3.6)) as (figure, save):
         left, right = figure.subplots(1, 2)
         ends = np.concatenate([np.concatenate([each.predicted, each.observed]) for each in found.values()])
@@ -152,7 +155,7 @@ def calibration_chart(found: Mapping[str, Calibration]) -> str:
         left.plot(span, span, color=FAINT, linewidth=0.8)
         right.plot((0, 100), (0, 100), color=FAINT, linewidth=0.8)
         for colour, (model, each) in zip(_colours(list(found)), found.items(), strict=True):
-            left.plot(each.predicted, each.observed, color=colour, marker="o", markersize=3, label=f"{model}, {each.law}")
+            left.plot(each.predicted, each.observed, color=colour, marker="o", markersize=3, label=model)
             right.plot(100 * np.array(LEVELS), 100 * each.covered, color=colour, marker="o", markersize=3)
         left.set(xscale="log", yscale="log", xlabel="predicted error [m]", ylabel="observed error [m]")
         right.set(xlabel="expected inside the interval [%]", ylabel="found inside [%]")
