@@ -119,6 +119,18 @@ def test_the_answer_is_linear_in_training_and_clamped_in_prediction() -> None:
     torch.testing.assert_close(method.losses(given, CONTEXT, Turn())["depth"], expected)
 
 
+def test_an_output_of_one_means_what_the_scales_say() -> None:
+    method = made(depth_scale=10.0, grey_scale=64.0, uncertainty="laplace").eval()
+    assert method.network.image_decoder is not None
+    for decoder in (method.network.depth_decoder, method.network.image_decoder):
+        torch.nn.init.constant_(decoder.head.weight, 0.0)
+        torch.nn.init.constant_(decoder.head.bias, 1.5)
+    found = method(scattered())
+    assert torch.equal(found.depth, torch.full((2, 1, 45, 67), 15.0))
+    torch.testing.assert_close(found.uncertainty, torch.full((2, 1, 45, 67), 10 * math.log(1 + math.exp(1.5)) + 1e-3))
+    assert torch.equal(method.reconstruct(scattered()), torch.full((2, 1, 45, 67), 96.0))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.0005, 0.05, 1.0])
 def test_any_density_is_answered(share: float) -> None:
     for changes in (ROWS["B+I+S"], ROWS["all"]):
@@ -291,6 +303,8 @@ def test_labels_weigh_by_their_class() -> None:
         ({"width": 0.0}, "without channels"),
         ({"width": 0.01}, "without channels"),
         ({"min_depth": 0.0}, "above 0 m"),
+        ({"depth_scale": 0.0}, "above 0"),
+        ({"grey_scale": -1.0}, "above 0"),
         ({"blocks": -1}, "0 or more"),
         ({"classes": 1}, "at least 2 classes"),
         ({"image_weight": -1.0}, "negative weight"),

@@ -110,9 +110,9 @@ class CompletionNetwork(nn.Module):
 
     def depth(self, features: Tensor, filled: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Depth [m], linear (Image reconstruction, Eq. 7), and its uncertainty [m] if there is one."""
-        answer = self.depth_decoder(features)
-        depth = answer[:, :1] if filled is None else filled + answer[:, :1]
-        return depth, F.softplus(answer[:, 1:]) + LEAST_SPREAD_M if answer.shape[1] > 1 else None
+        raw, scale = self.depth_decoder(features), self.config.depth_scale
+        depth = scale * raw[:, :1] if filled is None else filled + scale * raw[:, :1]
+        return depth, scale * F.softplus(raw[:, 1:]) + LEAST_SPREAD_M if raw.shape[1] > 1 else None
 
     def answers(self, sparse: Tensor, image: bool) -> dict[str, Tensor]:
         """Linear depth, and what else is built: uncertainty, semantic logits at 1/2, and the image (Image reconstruction, Eqs. 5 and 12).
@@ -130,7 +130,7 @@ class CompletionNetwork(nn.Module):
         if self.semantic_head is not None:
             found["semantic"] = self.semantic_head(features["depth"]).float()
         if self.image_decoder is not None and image:
-            found["image"] = self.image_decoder(features["image"])
+            found["image"] = self.config.grey_scale * self.image_decoder(features["image"])
         return found
 
 

@@ -26,6 +26,8 @@ class ImageReconstructionConfig:
         depth_norm: "l2" is (13); "l1" is the second variant of Table 1.
         depth_weight, image_weight: w_dpt and w_img of (15), sec. 4.1, for depth in metres and grey values 0..255.
         min_depth: smallest depth that is predicted [m]; 0.9 for KITTI, 0.1 for NYUv2. Losses see the network's linear answer.
+        depth_scale, grey_scale: metres and grey values that an output of 1 means (1 in the paper). Adam moves every weight by about its
+            rate per step, so a short training does not reach answers of 30 m or 100 grey values without.
         mask: which pixels are known, as a second input channel (not in the paper).
         residual: predict what is missing to a fill by a pyramid of means, computed inside the network; the fill is an input channel as
             well (not in the paper).
@@ -60,6 +62,8 @@ class ImageReconstructionConfig:
     depth_weight: float = 1.0
     image_weight: float = 1e-4
     min_depth: float = 0.9
+    depth_scale: float = 1.0
+    grey_scale: float = 1.0
     mask: bool = False
     residual: bool = False
     skip: bool = False
@@ -86,6 +90,8 @@ class ImageReconstructionConfig:
             raise ConfigError(f"model.width={self.width} leaves a layer without channels. Raise it, or the channels.")
         if self.min_depth <= 0:
             raise ConfigError(f"model.min_depth is {self.min_depth}: give a distance above 0 m, e.g. 0.1.")
+        if min(self.depth_scale, self.grey_scale) <= 0:
+            raise ConfigError(f"model.depth_scale={self.depth_scale}, model.grey_scale={self.grey_scale}: both must be above 0.")
         if self.blocks < 0:
             raise ConfigError(f"model.blocks is {self.blocks}: give 0 or more.")
         if self.classes < 0 or self.classes == 1:
