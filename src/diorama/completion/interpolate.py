@@ -46,7 +46,7 @@ def known_pixels(sparse: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def nearest(sparse: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The depth of the nearest known pixel (exact Euclidean distance; one of them where several are equally near).
+    """The depth of the nearest known pixel: exact to 400 px, farther out to a millionth; one of several that are equally near.
 
     Raises:
         ShapeError: not two-dimensional.
