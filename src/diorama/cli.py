@@ -19,6 +19,8 @@ VERBS = {
     "train": "train a method on a data set",
     "evaluate": "measure a model on a data set under a named protocol",
     "predict": "semantics, metric depth, overlay and point cloud of images",
+    "sweep": "how completions degrade with density, pattern, noise and misalignment",
+    "submit": "write or check result files for the KITTI depth servers",
     "export": "write a model for onnxruntime",
     "benchmark": "rows x seeds -> table with means and intervals",
     "data": "list, check, plot and make data sets",

@@ -104,6 +104,20 @@ def evaluate(words: Sequence[str]) -> int:
     return evaluate_model_file(words)
 
 
+def sweep(words: Sequence[str]) -> int:
+    """Score completions of sparse depth over many settings of their input."""
+    from diorama.completion_verbs import sweep_models
+
+    return sweep_models(words)
+
+
+def submit(words: Sequence[str]) -> int:
+    """Write or check a result file of a KITTI depth server."""
+    from diorama.completion_verbs import submit_results
+
+    return submit_results(words)
+
+
 def export(words: Sequence[str]) -> int:
     """Write a model as ONNX, compared with torch before it is kept."""
     parser = VerbParser("export", "Write a model as ONNX, compared with torch before it is kept.", "diorama export runs/ci_net-nyuv2-1")

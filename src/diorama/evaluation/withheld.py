@@ -29,6 +29,12 @@ TARGETS = {
 """Which withheld returns are counted: end of a protocol's name -> words."""
 
 
+def named(protocol: str) -> tuple[How, str] | None:
+    """What is withheld and which targets are counted under the protocol of this name; None if it is of another kind."""
+    kinds: dict[str, tuple[How, str]] = {f"kitti_withheld_{how}{end}": (how, end) for how in HOW for end in TARGETS}
+    return kinds.get(protocol)
+
+
 def counted(parts: Withheld) -> dict[str, NDArray[np.float32]]:
     """For each of `TARGETS` the withheld returns that it counts, `(H, W)` [m], 0 = not asked."""
     masks = {

@@ -11,11 +11,13 @@ from diorama.data.sparsify import Sparsify
 from diorama.errors import ConfigError, DataError
 from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import PROTOCOLS, Protocol, by_name
+from diorama.evaluation.withheld import named
 from diorama.prediction.predictor import Predictor, load
 from diorama.running.evaluate import Evaluation, evaluate_model
 from diorama.running.points import with_points
 from diorama.running.records import earlier_results
 from diorama.running.report import write_report
+from diorama.running.withheld import evaluate_withheld
 
 
 def evaluate(
@@ -69,6 +71,15 @@ def evaluate(
     rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
     if flip:
         rules = rules.vary(flip=True)
+    if (withheld := named(rules.name)) is not None:
+        return _reported(
+            evaluate_withheld(predictor.batch, dataset, withheld[0], inputs=predictor.inputs, batch_size=batch_size, progress=progress)[
+                withheld[1]
+            ],
+            out,
+            predictor,
+            baselines,
+        )
     dataset = with_points(dataset, rules, predictor.inputs, sparse)
     # sparse depth is seen as it is: resizing would lose points
     trained = None if "sparse_depth" in predictor.inputs else predictor.config["input"].get("size")
@@ -83,6 +94,10 @@ def evaluate(
         examples=examples if out is not None else 0,
         inputs=predictor.inputs,
     )
+    return _reported(found, out, predictor, baselines)
+
+
+def _reported(found: Evaluation, out: str | Path | None, predictor: Predictor, baselines: Sequence[str | Path]) -> Evaluation:
     if out is not None:
         for path in earlier_results(out):  # an evaluation without labels writes no confusion.csv over the old one
             path.unlink()

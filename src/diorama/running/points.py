@@ -11,6 +11,7 @@ from diorama.data.sparsify import Sparsify
 from diorama.errors import ConfigError
 from diorama.evaluation.points import points_text
 from diorama.evaluation.protocols import Protocol
+from diorama.types import Frame
 
 NYUV2_SIZE, NYUV2_CROP = (240, 320), (228, 304)
 """Size the frames of `nyuv2_completion_500` are halved to, and the middle of it that counts [px]."""
@@ -44,3 +45,28 @@ def with_points(dataset: SceneDataset, protocol: Protocol, inputs: Sequence[str]
         hint = f"Choose --protocol {fitting[0]}" if fitting else "Draw points of its depth, e.g. --sparse.points 500"
         raise ConfigError(f"{dataset.name} has no sparse depth for this network. {hint}.")
     return dataset
+
+
+class Part(SceneDataset):
+    """`count` frames of `dataset`, evenly spaced."""
+
+    def __init__(self, dataset: SceneDataset, count: int) -> None:
+        if count < 1:
+            raise ConfigError(f"{count} frames. Choose 1 or more.")
+        kept = ("name", "title", "citation", "terms", "splits", "depth_cap", "offers", "root", "split", "provides", "labels")
+        self.__dict__.update({key: getattr(dataset, key) for key in kept})
+        self._dataset = dataset
+        self._places = [index * len(dataset) // count for index in range(count)] if count < len(dataset) else list(range(len(dataset)))
+        self.ids = [dataset.ids[place] for place in self._places]
+
+    def frame(self, index: int) -> Frame:
+        """Frame number `index` of the part."""
+        return self._dataset.frame(self._places[index])
+
+
+def sweep_frames(dataset: SceneDataset, protocol: Protocol, count: int | None = None) -> tuple[SceneDataset, tuple[int, int] | None]:
+    """The frames that a sweep reads anew for every setting, `count` of them, and the crop (H, W) that points are drawn in."""
+    given = with_points(dataset, protocol, ("sparse_depth",), Sparsify(pattern="all"))
+    crop = given.crop if isinstance(given, SparseDataset) else None
+    frames = given.dataset if isinstance(given, SparseDataset) else given
+    return (frames if count is None else Part(frames, count)), crop

@@ -1,0 +1,143 @@
+"""`diorama sweep` and `diorama submit`: how a completion degrades, and result files for the KITTI depth servers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jsonargparse import ArgumentParser
+from numpy.typing import NDArray
+
+from diorama import catalog
+from diorama.errors import ConfigError, DataError
+from diorama.evaluation.protocols import by_name
+from diorama.evaluation.submission import KINDS, kind_of, validate_submission, write_submission
+from diorama.flags import dataset_arguments, take
+
+if TYPE_CHECKING:
+    from diorama.data.base import SceneDataset
+    from diorama.prediction.predictor import Predictor
+
+SWEEP = """How completions degrade with fewer points, other patterns, noise and a misplaced scanner: sweep.csv and sweep.svg.
+
+MODEL comes first, several if they are to share the plot: shipped models, completions (`linear`), run folders or files."""
+
+SUBMIT = """Write the result file for a KITTI depth server, or check one.
+
+diorama submit MODEL --data.root KITTI --out results.zip    predicts every test image, writes the zip and checks it
+diorama submit results.zip --check                          names each fault of a zip or a folder; exit status 1 if there is one"""
+
+_SPLITS = {"kitti_depth_completion": "test", "kitti_depth_prediction": "test_prediction"}
+
+
+def sweep_models(words: Sequence[str]) -> int:
+    """Sweep as `words` say, print a line for each setting and write the table and the plot."""
+    rest = list(words)
+    models = []
+    while rest and not rest[0].startswith("-"):
+        models.append(rest.pop(0))
+    name = take(rest, "--data")
+    if not {"-h", "--help"} & set(rest) and (not models or name is None):
+        raise ConfigError("name models and data: diorama sweep linear runs/mine --data nyuv2 --data.root DIR.")
+    settings, own = dataset_arguments("sweep MODEL ...", SWEEP, rest, _sweep_flags, name)
+    from diorama.prediction.predictor import load
+    from diorama.running.evaluate_file import default_protocol
+    from diorama.running.points import sweep_frames
+    from diorama.running.sweep import standard_settings, sweep, write_sweep
+
+    out = Path(own["out"]).expanduser()
+    if (out / "sweep.csv").exists() and not own["overwrite"]:
+        raise DataError(f"{out / 'sweep.csv'} exists already. Pass --overwrite, or choose another --out.")
+    protocol = by_name(own["protocol"]) if own["protocol"] else None
+    dataset = catalog.dataset(str(name))(split=own["split"] or (protocol.split if protocol else "test"), **settings)
+    rules = protocol or default_protocol(dataset)
+    frames, crop = sweep_frames(dataset, rules, own["frames"])
+    chosen = [setting for setting in standard_settings(frames) if not own["axes"] or setting.axis in own["axes"]]
+    if not chosen:
+        raise ConfigError(f"no such axis. Choose among {', '.join(dict.fromkeys(s.axis for s in standard_settings(frames)))}.")
+    rows = []
+    for model in models:
+        predictor = load(model)
+        _require_points(predictor)
+        rows += sweep(
+            predictor.batch,
+            frames,
+            rules,
+            chosen,
+            model=Path(model).name,
+            inputs=predictor.inputs,
+            crop=crop,
+            batch_size=own["batch_size"],
+            progress=sys.stdout.isatty(),
+        )
+    for row in rows:
+        print(f"{row.model:<24} {row.axis:<28} {row.setting:>14} {row.points:9.1f} points   rmse {row.values['rmse']:.4f} {row.unit}")
+    print("\n".join(str(path) for path in write_sweep(rows, out)))
+    return 0
+
+
+def submit_results(words: Sequence[str]) -> int:
+    """Write or check a submission as `words` say; 1 if a check finds faults."""
+    rest = list(words)
+    source = rest.pop(0) if rest and not rest[0].startswith("-") else None
+    if source is None and not {"-h", "--help"} & set(rest):
+        raise ConfigError("which model, or which file? diorama submit MODEL --data.root KITTI --out results.zip, or FILE --check.")
+    check = "--check" in rest
+    settings, own = dataset_arguments("submit MODEL|FILE", SUBMIT, rest, _submit_flags, "kitti", {"root": "."} if check else None)
+    kind = str(own["kind"])
+    kind_of(kind)
+    if check:
+        return _report(validate_submission(str(source), kind, own["known"]))
+    if not own["out"]:
+        raise ConfigError("where to? Add --out results.zip.")
+    from diorama.prediction.predictor import load
+
+    predictor = load(str(source))
+    dataset = catalog.dataset("kitti")(split=_SPLITS[kind], **settings)
+    written = write_submission(own["out"], kind, _depths(predictor, dataset))
+    print(f"{written.files} images, {written.clipped} pixels clipped: {written.path}")
+    return _report(validate_submission(written.path, kind))
+
+
+def _depths(predictor: Predictor, dataset: SceneDataset) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    from rich.progress import track
+
+    from diorama.running.batches import network_inputs
+
+    for index in track(range(len(dataset)), "predicting", transient=True):
+        frame = dataset.frame(index)
+        inputs = {key: part[None] for key, part in network_inputs(frame, predictor.inputs, None).items()}
+        depth = predictor.batch(inputs).depth
+        if depth is None:
+            raise ConfigError(f"{predictor.name} predicts no depth. Choose a model with a depth output.")
+        yield Path(dataset.ids[index]).name, np.asarray(depth[0, 0], np.float32)
+
+
+def _report(faults: list[str]) -> int:
+    print("\n".join(faults) if faults else "no fault found")
+    return 1 if faults else 0
+
+
+def _require_points(predictor: Predictor) -> None:
+    if "sparse_depth" not in predictor.inputs:
+        raise ConfigError(f"{predictor.name} takes no sparse depth, so there are no points to vary. Choose a completion.")
+
+
+def _sweep_flags(parser: ArgumentParser) -> None:
+    parser.add_argument("--protocol", type=str | None, metavar="NAME", help="rules of the numbers; default: first of the data set")
+    parser.add_argument("--split", type=str | None, help="default: that of the protocol")
+    parser.add_argument("--frames", type=int | None, help="only so many frames, evenly spaced")
+    parser.add_argument("--axes", type=list[str], default=[], metavar="[NAME,...]", help="only these; default: all that the data allow")
+    parser.add_argument("--out", type=str, default="runs/sweep", metavar="DIR", help="folder of sweep.csv and sweep.svg")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier sweep")
+
+
+def _submit_flags(parser: ArgumentParser) -> None:
+    parser.add_argument("--kind", type=str, default="kitti_depth_completion", help=" or ".join(KINDS))
+    parser.add_argument("--out", type=str | None, metavar="FILE", help="the zip to write")
+    parser.add_argument("--check", action="store_true", help="check a zip or a folder instead")
+    parser.add_argument("--known", type=str | None, metavar="DIR", help="with --check: depth is only asked for where these PNGs have some")
