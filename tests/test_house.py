@@ -17,7 +17,7 @@ import yaml
 import diorama
 from diorama import catalog, recipes
 from diorama.cli import VERBS, main
-from diorama.config import CHOICES, SETTINGS, method_config, read_config
+from diorama.config import CHOICES, OPTIONAL, SETTINGS, method_config, read_config
 from diorama.errors import DataError
 from diorama.types import SCENE_KEYS
 
@@ -71,7 +71,7 @@ def test_every_recipe_reads(name: str) -> None:
     assert name.startswith(f"{run.method}/")
     assert (ROOT / "recipes" / f"{name}.yaml").read_text().startswith("# "), "a recipe begins with a comment that says what it is"
     stored = yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text())
-    assert set(stored) <= {*CHOICES, *SETTINGS, "seed", "out"}
+    assert set(stored) <= {*CHOICES, *SETTINGS, *OPTIONAL, "seed", "out"}
 
 
 def commands_in_texts() -> list[str]:

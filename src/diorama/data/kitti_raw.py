@@ -90,11 +90,11 @@ class KittiRaw(KittiDataset):
         if truth not in ("lidar", "improved", None):
             raise ConfigError(f"kitti_raw: truth='{truth}'. Choose 'lidar' or 'improved'.")
         self.labels = None
-        self.truth = truth or ("improved" if split == "test_improved" else "lidar")
+        self.depth_source = truth or ("improved" if split == "test_improved" else "lidar")
         self.cameras = require_cameras(self.name, cameras)
         if self.cameras != (2,) and {"right", "baseline"} & set(keys):
             raise ConfigError("kitti_raw: 'right' and 'baseline' belong to the left camera. Use cameras: [2], or ask for fewer keys.")
-        if self.truth == "improved":
+        if self.depth_source == "improved":
             self.sources = {**self.sources, "depth": ("groundtruth",)}  # type: ignore[misc]
         self._annotated = self.root if annotated is None else Path(annotated)
         self._cameras: dict[tuple[Path, int], KittiCamera] = {}
@@ -157,5 +157,7 @@ class KittiRaw(KittiDataset):
             if size is None:
                 raise DataError(f"{paths['calibration'] / CAM_TO_CAM}: no image size in it. Ask for the key 'image' as well.")
             projected = read_scan(paths["velodyne"], camera, size)
-            frame |= {"sparse_depth": projected} if self.truth == "improved" else {"sparse_depth": projected, "depth": projected.copy()}
+            frame["sparse_depth"] = projected
+            if self.depth_source == "lidar":
+                frame["depth"] = projected.copy()
         return frame

@@ -21,6 +21,8 @@ from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, DataError, ModelError, ProtocolError
 from diorama.evaluation import metrics
 from diorama.evaluation.breakdown import Breakdown, breakdown, breakdown_columns, ranges_for
+from diorama.evaluation.calibration import Calibration, calibration, calibration_columns
+from diorama.evaluation.density import DensityBreakdown, density_breakdown, density_columns
 from diorama.evaluation.depth import depth_columns, prepared, scale_factor, to_truth_size
 from diorama.evaluation.points import points_of
 from diorama.evaluation.protocols import Measured, Protocol, by_name
@@ -46,8 +48,12 @@ class Evaluation:
     labels: LabelSet | None
     confusion: NDArray[np.int64] | None
     breakdown: Breakdown | None
-    seconds: float
+    seconds: float = 0.0
     examples: list[Example] = field(default_factory=list)
+    density: DensityBreakdown | None = None
+    """By density of the input points; None without them."""
+    calibration: list[Calibration] = field(default_factory=list)
+    """Of the uncertainty, under either law; empty without one."""
 
     def __getitem__(self, name: str) -> float:
         """The plain value of metric `name`."""
@@ -110,6 +116,19 @@ def evaluate_model(
     rows = merge(part for part, _ in shards)
     known = sorted(set().union(*(part for _, part in shards)))
     rules = replace(rules, truth_size=known[0] if len(known) == 1 else "mixed", frames=len(dataset))
+    found = _measured(rows, rules, dataset, draws)
+    found.seconds = time.perf_counter() - began
+    if examples and rank == 0:
+        found.examples = chosen_examples(reader, rows, rules, examples)
+    return found
+
+
+def _measured(rows: FrameTable, rules: Protocol, dataset: SceneDataset, draws: int) -> Evaluation:
+    """Everything that the per-frame table says.
+
+    Raises:
+        DataError: nothing was scored.
+    """
     values = metrics.score(rows, rules, draws)
     if not values:
         raise DataError(
@@ -117,11 +136,12 @@ def evaluate_model(
         )
     names = dataset.labels.classes if dataset.labels else ()
     found = Evaluation(
-        protocol=rules, values=values, rows=rows, labels=dataset.labels, confusion=metrics.confusion_matrix(rows),
-        breakdown=breakdown(rows, names, ranges_for(rules.cap)) if draws else None, seconds=time.perf_counter() - began,
-    )  # fmt: skip
-    if examples and rank == 0:
-        found.examples = chosen_examples(reader, rows, rules, examples)
+        protocol=rules, values=values, rows=rows, labels=dataset.labels, confusion=metrics.confusion_matrix(rows), breakdown=None
+    )
+    if draws:
+        found.breakdown = breakdown(rows, names, ranges_for(rules.cap))
+        found.density = density_breakdown(rows)
+        found.calibration = [curve for law in ("laplace", "gaussian") if (curve := calibration(rows, law))]
     return found
 
 
@@ -175,10 +195,13 @@ def _columns(frame: Frame, single: Single, protocol: Protocol, factor: float | N
         columns |= breakdown_columns(
             truth, scaled, valid, semantic if fits else None, found if fits else None, protocol.classes or 0, ranges_for(protocol.cap)
         )
+        points = frame.get("sparse_depth")
+        if points is not None and points.shape == truth.shape:
+            columns |= density_columns(truth, scaled, valid, points)
         if uncertainty is not None:
             spread = to_truth_size(uncertainty, truth.shape)[valid].astype(np.float64)
-            area = ause(np.abs(scaled[valid] - truth[valid]), spread)
-            columns |= {"ause/n": int(valid.sum()), "ause/sum": area}
+            error = np.abs(scaled[valid] - truth[valid])
+            columns |= {"ause/n": int(valid.sum()), "ause/sum": ause(error, spread), **calibration_columns(error, spread)}
     return columns
 
 

@@ -71,38 +71,25 @@ def evaluate(
     rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
     if flip:
         rules = rules.vary(flip=True)
-    if (withheld := named(rules.name)) is not None:
-        return _reported(
-            evaluate_withheld(predictor.batch, dataset, withheld[0], inputs=predictor.inputs, batch_size=batch_size, progress=progress)[
-                withheld[1]
-            ],
-            out,
-            predictor,
-            baselines,
-        )
-    dataset = with_points(dataset, rules, predictor.inputs, sparse)
-    # sparse depth is seen as it is: resizing would lose points
-    trained = None if "sparse_depth" in predictor.inputs else predictor.config["input"].get("size")
-    seen = size or ((int(trained[0]), int(trained[1])) if trained else None)
-    found = evaluate_model(
-        predictor.batch,
-        dataset,
-        rules,
-        size=seen,
-        batch_size=batch_size,
-        progress=progress,
-        examples=examples if out is not None else 0,
-        inputs=predictor.inputs,
-    )
-    return _reported(found, out, predictor, baselines)
-
-
-def _reported(found: Evaluation, out: str | Path | None, predictor: Predictor, baselines: Sequence[str | Path]) -> Evaluation:
+    shared: dict[str, Any] = {"inputs": predictor.inputs, "batch_size": batch_size, "progress": progress}
+    if withheld := named(rules.name):
+        how, targets = withheld
+        found = evaluate_withheld(predictor.batch, dataset, how, **shared)[targets]
+    else:
+        given = with_points(dataset, rules, predictor.inputs, sparse)
+        shown = examples if out is not None else 0
+        found = evaluate_model(predictor.batch, given, rules, size=size or _trained_size(predictor), examples=shown, **shared)
     if out is not None:
         for path in earlier_results(out):  # an evaluation without labels writes no confusion.csv over the old one
             path.unlink()
         write_report(found, out, model=model_facts(predictor), baselines=baselines, run=Path(out).parent)
     return found
+
+
+def _trained_size(predictor: Predictor) -> tuple[int, int] | None:
+    """(height, width) that images are resized to; None for sparse depth, which would lose points."""
+    trained = None if "sparse_depth" in predictor.inputs else predictor.config["input"].get("size")
+    return (int(trained[0]), int(trained[1])) if trained else None
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:

@@ -76,7 +76,7 @@ def environment() -> dict[str, str]:
     return found
 
 
-RESULTS = ("metrics.json", "report.html", "frames.csv", "frames.npz", "confusion.csv", "breakdown.csv")
+RESULTS = ("metrics.json", "report.html", "frames.csv", "frames.npz", "confusion.csv", "breakdown.csv", "density.csv", "calibration.csv")
 """Every file that an evaluation may leave in its folder."""
 
 
@@ -102,6 +102,12 @@ def write_records(evaluation: Evaluation, out: str | Path, model: Mapping[str, A
     if evaluation.breakdown is not None:
         cells = evaluation.breakdown.rows()
         written.append(_write_csv(folder / "breakdown.csv", list(cells[0]), (list(cell.values()) for cell in cells)))
+    if evaluation.density is not None:
+        cells = evaluation.density.rows()
+        written.append(_write_csv(folder / "density.csv", list(cells[0]), (list(cell.values()) for cell in cells)))
+    if evaluation.calibration:
+        points = [{"law": curve.law, **point} for curve in evaluation.calibration for point in curve.rows()]
+        written.append(_write_csv(folder / "calibration.csv", list(points[0]), (list(point.values()) for point in points)))
     # metrics.json last: where it stands, the rest is complete
     written.append(folder / "metrics.json")
     _write_text(written[-1], json.dumps(metrics_dict(evaluation, model), indent=1, allow_nan=False) + "\n")

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from diorama.data.io import replacing
 from diorama.evaluation.delta import DeltaM, Run, delta_m
 from diorama.evaluation.protocols import Measured
-from diorama.running import figures
+from diorama.running import figures, sweep_figures
 from diorama.running.pictures import error_top, strip
 from diorama.running.records import class_rows, environment, write_records
 
@@ -95,6 +95,10 @@ def render(
         cells=figures.cells_chart(evaluation.breakdown) if evaluation.breakdown else None,
         ranges=figures.ranges_chart(evaluation.breakdown) if evaluation.breakdown else None,
         worst=_worst_cells(evaluation),
+        density=sweep_figures.density_chart({name: evaluation.density}) if evaluation.density else None,
+        calibration=sweep_figures.calibration_chart({f"read as {curve.law}": curve for curve in evaluation.calibration})
+        if evaluation.calibration
+        else None,
         strips=[strip(example, evaluation.labels, top) for example in evaluation.examples],
         curves=figures.curves_chart(run / "metrics.csv") if run else None,
         model=[(key, value) for key, value in model.items() if value is not None],
@@ -106,7 +110,7 @@ def render(
 def _number(measured: Measured, value: float) -> str:
     if measured.name in _PERCENT:
         return f"{100 * value:.1f} %"
-    digits = f"{value:.1f}" if measured.unit == "1/km" else f"{value:.3f}"
+    digits = f"{value:.1f}" if measured.unit in ("1/km", "mm") else f"{value:.3f}"
     return digits if measured.unit == "1" else f"{digits} {measured.unit}"
 
 

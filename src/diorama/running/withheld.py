@@ -16,6 +16,7 @@ from diorama.data.sparsify import frame_seed
 from diorama.errors import DataError
 from diorama.evaluation import metrics
 from diorama.evaluation.breakdown import breakdown, breakdown_columns, ranges_for
+from diorama.evaluation.density import density_breakdown, density_columns
 from diorama.evaluation.depth import depth_columns, prepared, to_truth_size
 from diorama.evaluation.protocols import Protocol, by_name
 from diorama.evaluation.table import FrameTable
@@ -107,7 +108,7 @@ def evaluate_withheld(
         predicted = to_truth_size(depth, frame["depth"].shape)
         sizes.add("x".join(str(length) for length in predicted.shape))
         for end, truth in counted(frame["meta"]["withheld"]).items():
-            tables[end].add(number, data.ids[number], _columns(truth, predicted, rules[end]))
+            tables[end].add(number, data.ids[number], _columns(truth, predicted, frame["sparse_depth"], rules[end]))
     seconds = time.perf_counter() - began
     size = sizes.pop() if len(sizes) == 1 else "mixed"
     return {end: _evaluation(tables[end], replace(rules[end], truth_size=size), draws, seconds) for end in TARGETS}
@@ -126,14 +127,15 @@ def _rules(data: WithheldDataset, end: str, crop: str) -> Protocol:
     return replace(usual, name=name, dataset=data.name, split=data.split, truth=truth, sparse=points, frames=len(data))
 
 
-def _columns(truth: Any, predicted: Any, rules: Protocol) -> dict[str, Any]:
-    valid = rules.valid(truth)
-    edges = ranges_for(rules.cap)
-    return depth_columns(truth, predicted, rules) | breakdown_columns(truth, prepared(predicted, rules), valid, None, None, 0, edges)
+def _columns(truth: Any, predicted: Any, points: Any, rules: Protocol) -> dict[str, Any]:
+    valid, scaled, edges = rules.valid(truth), prepared(predicted, rules), ranges_for(rules.cap)
+    cells = breakdown_columns(truth, scaled, valid, None, None, 0, edges) | density_columns(truth, scaled, valid, points)
+    return depth_columns(truth, predicted, rules) | cells
 
 
 def _evaluation(table: FrameTable, rules: Protocol, draws: int, seconds: float) -> Evaluation:
     return Evaluation(
         protocol=rules, values=metrics.score(table, rules, draws), rows=table, labels=None, confusion=None,
         breakdown=breakdown(table, (), ranges_for(rules.cap), draws) if draws else None, seconds=seconds,
+        density=density_breakdown(table, draws) if draws else None,
     )  # fmt: skip
