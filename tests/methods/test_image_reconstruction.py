@@ -17,6 +17,7 @@ from diorama.losses.reconstruction import completion_loss, grey, reconstruction_
 from diorama.methods.base import Stage, StepContext, Turn
 from diorama.methods.image_reconstruction import ImageReconstruction, padded_points
 from diorama.methods.image_reconstruction_config import ImageReconstructionConfig
+from diorama.nn.completion import fill
 
 SMALL: dict[str, Any] = {
     "channels": (4, 4, 8, 8),
@@ -31,6 +32,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "B+I+S": {},
     "B+I+S, image loss off": {"image_weight": 0.0},
     "l1": {"depth_norm": "l1"},
+    "rmse": {"depth_norm": "rmse"},
     "ours": {"residual": True, "mask": True, "skip": True, "blocks": 1, "upsampling": "bilinear", "image": False, "sharing": False},
     "all": {
         "residual": True, "mask": True, "skip": True, "blocks": 1, "upsampling": "bilinear", "uncertainty": "laplace", "classes": 5,
@@ -54,10 +56,10 @@ def scattered(height: int = 45, width: int = 67, share: float = 0.1, count: int 
 
 
 def batch(**changes: Any) -> dict[str, Any]:
-    """A tilted plane with points of it, a picture and labels in blocks; some pixels are unknown."""
+    """Stripes of tilted planes with points of them, a picture and labels in blocks; some pixels are unknown."""
     draw = torch.Generator().manual_seed(7)
     rows, columns = torch.meshgrid(torch.arange(45), torch.arange(67), indexing="ij")
-    depth = (1 + 0.05 * rows + 0.02 * columns).repeat(2, 1, 1, 1)
+    depth = (1 + 0.05 * rows + 0.02 * columns + 2.0 * (columns // 12 % 2)).repeat(2, 1, 1, 1)
     sparse = torch.where(torch.rand(depth.shape, generator=draw) < 0.1, depth, 0.0)
     depth[..., -5:] = 0
     semantic = ((rows // 8 + columns // 16) % 5).repeat(2, 1, 1)
@@ -148,6 +150,16 @@ def test_an_untrained_residual_is_the_fill_and_keeps_known_pixels() -> None:
     assert found.max() <= sparse[known].max() + 1e-5
 
 
+def test_a_residual_scales_with_its_input() -> None:
+    method = made(**ROWS["ours"], uncertainty="gaussian").eval()
+    torch.nn.init.normal_(method.network.depth_decoder.head.weight, std=0.05, generator=torch.Generator().manual_seed(0))
+    sparse = scattered()
+    one, other = method(sparse), method(3 * sparse)
+    assert not torch.allclose(one.depth, fill(padded_points(sparse))[..., :45, :67], rtol=1e-2)
+    torch.testing.assert_close(other.depth, 3 * one.depth, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(other.uncertainty - 1e-3, 3 * (one.uncertainty - 1e-3), rtol=1e-4, atol=1e-4)
+
+
 def test_what_is_no_positive_number_is_unknown() -> None:
     sparse = scattered()
     spoilt = sparse.clone()
@@ -195,6 +207,25 @@ def test_known_depth_decides_a_masked_mean_of_two_unequal_images() -> None:
     assert float(loss.detach()) == pytest.approx((1 + 4 * 4) / 5)
     assert prediction.grad is not None
     assert prediction.grad[0, 0].tolist() == [[pytest.approx(-2 / 5), 0], [0, 0]]
+
+
+def test_the_mean_of_the_frames_rmse_by_hand() -> None:
+    """Errors 3 and 4 m in one frame, 2 m in the next, none known in the third: (sqrt(12.5) + 2) / 2."""
+    depth = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]).reshape(3, 1, 1, 2)
+    prediction = torch.tensor([[4.0, 5.0], [3.0, math.nan], [math.nan, 7.0]]).reshape(3, 1, 1, 2).requires_grad_()
+    loss = completion_loss(prediction, depth, "rmse")
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx((math.sqrt(12.5) + 2) / 2)
+    assert prediction.grad is not None
+    expected = [3 / 2 / math.sqrt(12.5) / 2, 4 / 2 / math.sqrt(12.5) / 2, 0.5, 0, 0, 0]
+    assert prediction.grad.flatten().tolist() == pytest.approx(expected)
+    prediction.grad = None
+    completion_loss(prediction, torch.zeros_like(depth), "rmse").backward()
+    assert prediction.grad.abs().max() == 0
+    exact = torch.ones(1, 1, 1, 2, requires_grad=True)
+    completion_loss(exact, torch.ones(1, 1, 1, 2), "rmse").backward()
+    assert exact.grad is not None
+    assert exact.grad.abs().max() == 0
 
 
 @pytest.mark.parametrize(("likelihood", "expected"), [("laplace", 2 / 0.5 + math.log(0.5)), ("gaussian", 4 / 0.25 / 2 + math.log(0.5))])

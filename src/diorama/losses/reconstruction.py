@@ -11,8 +11,10 @@ from diorama.errors import ShapeError
 from diorama.losses.depth import known
 from diorama.nn.processes import shared_denominator
 
-Norm = Literal["l2", "l1"]
+Norm = Literal["l2", "l1", "rmse"]
 Likelihood = Literal["laplace", "gaussian"]
+
+_LEAST_SQUARE_M2 = 1e-8
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey value (ITU-R BT.601)."""
@@ -47,20 +49,26 @@ def grey(image: Tensor) -> Tensor:
 def completion_loss(prediction: Tensor, depth: Tensor, norm: Norm = "l2") -> Tensor:
     """Mean squared error [m^2] over the pixels of known depth (Image reconstruction, Eq. 13); `norm="l1"`: mean absolute error [m].
 
-    Without a known pixel the loss is 0 with a gradient of 0.
+    `norm="rmse"` is the mean of the root mean squared errors [m] of the frames, as benchmarks score it: a hard frame does not outweigh
+    the others by the square of its error. Without a known pixel the loss is 0 with a gradient of 0.
 
     Choice: depth in metres; N_1 counts the known pixels of the batch; "l1" is the second variant of Table 1.
 
     Args:
         prediction: `(B, 1, H, W)` [m].
         depth: `(B, 1, H, W)` [m], 0 = unknown.
-        norm: "l2" or "l1".
+        norm: "l2", "l1" or "rmse".
 
     Raises:
         ShapeError: the maps differ in size.
     """
     _check(prediction, depth, "depth")
     valid, prediction = known(depth), _float(prediction)
+    if norm == "rmse":
+        error = torch.where(valid, prediction, 0) - torch.where(valid, depth.as_subclass(Tensor), 0).to(prediction)
+        count = valid.flatten(1).sum(1)
+        frames = (error.flatten(1).square().sum(1) / count.clamp_min(1) + _LEAST_SQUARE_M2).sqrt() * (count > 0)
+        return frames.sum() / shared_denominator((count > 0).sum()).to(frames)
     # the selection stands before the subtraction: 0 times the gradient of an unknown pixel could still be NaN
     error = prediction[valid] - _float(depth).to(prediction)[valid]
     cost = error.square() if norm == "l2" else error.abs()

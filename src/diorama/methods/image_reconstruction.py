@@ -39,7 +39,7 @@ from diorama.losses.reconstruction import completion_loss, reconstruction_loss, 
 from diorama.losses.segmentation import class_weights, weighted_cross_entropy
 from diorama.methods.base import Method, Stage, StepContext, Turn
 from diorama.methods.image_reconstruction_config import ImageReconstructionConfig
-from diorama.nn.completion import STRIDE, Decoder, Extractor, MultiKernelEncoder, Sharing, fill
+from diorama.nn.completion import STRIDE, Decoder, Extractor, MultiKernelEncoder, Sharing, fill, surroundings
 from diorama.nn.decoders import conv_bn_relu
 from diorama.types import IGNORE, Prediction, Sample
 
@@ -78,15 +78,20 @@ class CompletionNetwork(nn.Module):
             self.semantic_head = nn.Sequential(conv_bn_relu(joined, widths[-1]), nn.Conv2d(widths[-1], config.classes, 1))
         initialise(self)
 
-    def encode(self, sparse: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """Features of the encoder at 1/2, 1/4, 1/8 and 1/16 from sparse depth, and the fill if depth is a residual over it."""
-        filled = fill(sparse) if self.config.residual else None
+    def encode(self, sparse: Tensor) -> tuple[list[Tensor], tuple[Tensor, Tensor] | None]:
+        """Features of the encoder at 1/2, 1/4, 1/8 and 1/16 from sparse depth; the fill and its surroundings if depth is a residual."""
+        known = (sparse > 0).to(sparse.dtype)
+        base = None
         given = [sparse]
+        if self.config.residual:
+            filled = fill(sparse)
+            around = surroundings(filled)
+            base = filled, around
+            relative = filled / around - 1
+            given = [relative, relative * known]
         if self.config.mask:
-            given.append((sparse > 0).to(sparse.dtype))
-        if filled is not None:
-            given.append(filled)
-        return self.encoder(torch.cat(given, 1)), filled
+            given.append(known)
+        return self.encoder(torch.cat(given, 1)), base
 
     def features(self, levels: list[Tensor], image: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """G_d1(f_0) and G_r1(f_0) (Image reconstruction, Eq. 11) by name, and the last features that they join.
@@ -108,11 +113,11 @@ class CompletionNetwork(nn.Module):
         shared = self.sharing(depth, seen)
         return {task: torch.cat((own, shared), 1) for task, own in last.items()}, {**last, "shared": shared}
 
-    def depth(self, features: Tensor, filled: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def depth(self, features: Tensor, base: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor | None]:
         """Depth [m], linear (Image reconstruction, Eq. 7), and its uncertainty [m] if there is one."""
-        raw, scale = self.depth_decoder(features), self.config.depth_scale
-        depth = scale * raw[:, :1] if filled is None else filled + scale * raw[:, :1]
-        return depth, scale * F.softplus(raw[:, 1:]) + LEAST_SPREAD_M if raw.shape[1] > 1 else None
+        raw = self.depth_decoder(features)
+        filled, unit = (0.0, self.config.depth_scale) if base is None else base
+        return filled + unit * raw[:, :1], unit * F.softplus(raw[:, 1:]) + LEAST_SPREAD_M if raw.shape[1] > 1 else None
 
     def answers(self, sparse: Tensor, image: bool) -> dict[str, Tensor]:
         """Linear depth, and what else is built: uncertainty, semantic logits at 1/2, and the image (Image reconstruction, Eqs. 5 and 12).
@@ -121,9 +126,9 @@ class CompletionNetwork(nn.Module):
             sparse: `(B, 1, H, W)` [m], 0 = unknown.
             image: whether to reconstruct the image.
         """
-        levels, filled = self.encode(sparse)
+        levels, base = self.encode(sparse)
         features, _ = self.features(levels, image)
-        depth, uncertainty = self.depth(features["depth"], filled)
+        depth, uncertainty = self.depth(features["depth"], base)
         found = {"depth": depth}
         if uncertainty is not None:
             found["uncertainty"] = uncertainty

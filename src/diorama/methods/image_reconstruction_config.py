@@ -23,14 +23,14 @@ class ImageReconstructionConfig:
         extractor_channels: channels of f(1), f(2), f(3) at 1/8, 1/4 and 1/2 (likewise).
         decoder_channels: channels of the decoders at 1/1 (likewise).
         width: factor on all of these channels.
-        depth_norm: "l2" is (13); "l1" is the second variant of Table 1.
+        depth_norm: "l2" is (13); "l1" is the second variant of Table 1; "rmse" is the mean of the frames' RMSE (not in the paper).
         depth_weight, image_weight: w_dpt and w_img of (15), sec. 4.1, for depth in metres and grey values 0..255.
         min_depth: smallest depth that is predicted [m]; 0.9 for KITTI, 0.1 for NYUv2. Losses see the network's linear answer.
         depth_scale, grey_scale: metres and grey values that an output of 1 means (1 in the paper). Adam moves every weight by about its
             rate per step, so a short training does not reach answers of 30 m or 100 grey values without.
         mask: which pixels are known, as a second input channel (not in the paper).
-        residual: predict what is missing to a fill by a pyramid of means, computed inside the network; the fill is an input channel as
-            well (not in the paper).
+        residual: predict what is missing to a fill by a pyramid of means, computed inside the network, as a share of the mean depth
+            around; the network then sees points and fill relative to that mean, so its answer scales with its input (not in the paper).
         skip: add the encoder's features to those of the extractors at 1/8, 1/4 and 1/2 (not in the paper).
         blocks: residual blocks of two 3x3 convolutions after every stage of encoder and extractors (not in the paper).
         upsampling: "transposed" convolutions are the paper's; "bilinear" is a 3x3 convolution before bilinear upsampling.
@@ -58,7 +58,7 @@ class ImageReconstructionConfig:
     extractor_channels: tuple[int, int, int] = (128, 64, 32)
     decoder_channels: int = 16
     width: float = 1.0
-    depth_norm: Literal["l2", "l1"] = "l2"
+    depth_norm: Literal["l2", "l1", "rmse"] = "l2"
     depth_weight: float = 1.0
     image_weight: float = 1e-4
     min_depth: float = 0.9

@@ -46,6 +46,13 @@ def fill(sparse: Tensor) -> Tensor:
     return filled
 
 
+def surroundings(filled: Tensor) -> Tensor:
+    """Mean depth [m] around every pixel of a fill `(B, 1, H, W)`, over about 80 pixels, at least 0.1 m; sizes are multiples of 16."""
+    coarse = F.pad(F.avg_pool2d(filled, STRIDE), (2, 2, 2, 2), mode="replicate")
+    mean = F.avg_pool2d(coarse, 5, stride=1)
+    return F.interpolate(mean, scale_factor=float(STRIDE), mode="bilinear", align_corners=False).clamp_min(0.1)
+
+
 def spread(value: Tensor, known: Tensor) -> Tensor:
     """`value` where `known` is 1, elsewhere the mean of the known values in the nearest of six surroundings, each three times as wide."""
     filled, found = value * known, known
