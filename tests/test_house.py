@@ -30,6 +30,7 @@ LIGHT = [
     "diorama", "diorama.errors", "diorama.types", "diorama.catalog", "diorama.config", "diorama.recipes", "diorama.cli", "diorama.verbs",
     "diorama.doctor", "diorama.data.io", "diorama.data.labels", "diorama.data.base", "diorama.data.view", "diorama.data.check",
     "diorama.data.sheet", "diorama.data.fixtures", "diorama.training.settings", "diorama.methods.ci_net_config",
+    "diorama.methods.image_reconstruction_config", "diorama.completion.model", "diorama.data.sparsify", "diorama.running.sweep",
     "diorama.evaluation.protocols", "diorama.export.config", "diorama.export.runtime", "diorama.prediction.predictor",
     "diorama.prediction.result", "diorama.running.predict", "diorama.running.evaluate", "diorama.running.report",
     *(value.partition(":")[0] for value in catalog.DATASETS.values()),
@@ -90,7 +91,7 @@ def test_commands_in_texts_exist(command: str, capsys: pytest.CaptureFixture[str
     if verb == "data":
         asked.append([verb, *words[:2], "--help"])
     if verb in ("train", "evaluate"):
-        recipe = recipes.read_yaml(recipes.find(values["--config"])) if "ci_net/" in values.get("--config", "") else {}
+        recipe = recipes.read_yaml(recipes.find(values["--config"])) if "/" in values.get("--config", "") else {}
         names = {section: values.get(f"--{section}", recipe.get(section, {}).get("name")) for section in ("model", "data")}
         asked += [["train", f"--{section}.help", name] for section, name in names.items() if name]
     assert all(main(words) == 0 for words in asked)

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from diorama.losses.consistency import consistency_loss
 from diorama.losses.depth import depth_loss
+from diorama.losses.reconstruction import completion_loss, reconstruction_loss, uncertainty_loss
 from diorama.losses.segmentation import weighted_cross_entropy
 from diorama.nn.attention import attention_loss, supervised_attention
 
@@ -29,6 +30,7 @@ prediction, features = torch.rand(4, 1, 8, 9, generator=draw), torch.randn(4, 3,
 depth = torch.rand(4, 1, 8, 9, generator=draw) * 5
 depth[0, :, :7] = 0  # the first process knows little and has the smaller errors
 depth[3, 0, 0, 0] = 30.0
+image = torch.rand(4, 3, 8, 9, generator=draw)
 semantic = torch.randint(0, 3, (4, 8, 9), generator=draw)
 semantic[1] = 255
 semantic[2, 2:] = 255
@@ -38,6 +40,10 @@ def losses(samples):
     d, f, s = pick(prediction), pick(features), semantic[samples]
     rows = f.flatten(2).mT
     terms = depth_loss(d, depth[samples], [10 + i for i in samples], pixels=20)
+    for norm in ("l2", "l1", "rmse"):
+        terms[f"completion {norm}"] = completion_loss(d, depth[samples], norm)
+    terms["reconstruction"] = reconstruction_loss(d, image[samples])
+    terms["uncertainty"] = uncertainty_loss(depth[samples] * 0.9, depth[samples], d + 2.0, "laplace")
     terms["segmentation"] = weighted_cross_entropy(f, s, torch.tensor([0.2, 0.5, 0.9]))
     terms["consistency"] = consistency_loss(f, f * 2 + 1, s, 3.0, 4.0)
     terms["attention"] = attention_loss(rows, rows, s.flatten(1))
@@ -80,7 +86,10 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert [child.returncode for child in children] == [0, 0], outputs[0][1] + outputs[1][1]
     for text, _ in outputs:
         report = json.loads(text.splitlines()[-1])
-        assert set(report) == {"berhu", "pair", "normal", "segmentation", "consistency", "attention", "supervised"}
+        assert set(report) == {
+            *("berhu", "pair", "normal", "segmentation", "consistency", "attention", "supervised"),
+            *("completion l2", "completion l1", "completion rmse", "reconstruction", "uncertainty"),
+        }
         for name, found in report.items():
             assert found["one"] > 0, name
             assert found["two"] == pytest.approx(found["one"], rel=1e-5), name
