@@ -17,12 +17,12 @@ def points_of(dataset: SceneDataset) -> str:
     return points_text(dataset.rules, dataset.seed, dataset.crop) if isinstance(dataset, SparseDataset) else ""
 
 
-def points_text(rules: Sparsify, seed: int, crop: tuple[int, int] | None = None) -> str:
+def points_text(rules: Sparsify, seed: int | None = None, crop: tuple[int, int] | None = None) -> str:
     """The rule that input points are drawn by, equal for equal rules: `500 random points, seed 0`; steps that are off are left out.
 
     Args:
         rules: see `Sparsify`.
-        seed: that the seeds of the frames are made of (`frame_seed`).
+        seed: that the seeds of the frames are made of (`frame_seed`); None: drawn anew each time.
         crop: `(H, W)` [px] of the middle that they are drawn in; None: everywhere.
     """
     if rules.pattern == "all":
@@ -37,7 +37,7 @@ def points_text(rules: Sparsify, seed: int, crop: tuple[int, int] | None = None)
         value = getattr(rules, field.name)
         if field.name not in _SAID and value != field.default:
             said.append(field.name if value is True else f"{field.name} {_plain(value)}")
-    return ", ".join([*said, f"seed {seed}"]).replace("_", " ")
+    return ", ".join([*said, *([] if seed is None else [f"seed {seed}"])]).replace("_", " ")
 
 
 def _plain(value: Any) -> str:

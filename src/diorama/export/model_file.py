@@ -40,11 +40,11 @@ def save_model(
     Args:
         method: the network, with a `config` dataclass of JSON types; its class must be in the catalog.
         path: where to write, ending with .safetensors.
-        labels: the label set of the semantic output; None without one.
-        depth_cap: largest depth it was trained for [m]; None without a depth output.
+        labels: of the data; written only for a network whose `config.tasks` has semantics.
+        depth_cap: largest depth of the data [m]; likewise for depth.
         training: data set, terms of use and whatever else should travel with the weights; JSON types only.
             `field_of_view` (over the longer side, degrees) is used for point clouds of photos without intrinsics.
-        input_size: (height, width) it was trained at: photos are resized to about this many pixels.
+        input_size: (height, width) it was trained at: photos are resized to about this many pixels. Sparse depth is never resized.
         multiple_of: sides of other shapes are rounded to this.
         half: store weights of two or more dimensions as fp16; they are loaded as fp32.
 
@@ -56,17 +56,18 @@ def save_model(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ModelError(f"{path}: a model file ends with .safetensors. Rename it.")
-    init, origin = _without_origin(dataclasses.asdict(typing.cast("Any", method).config))
+    init, origin = _without_origin(dataclasses.asdict(method.config))
+    tasks = getattr(method.config, "tasks", "both")
     config: ModelConfig = {
         "format": FORMAT,
         "method": catalog_name(method),
         "diorama": diorama.__version__,
         "init": init,
-        "labels": None if labels is None else _labels_json(labels),
-        "depth": None if depth_cap is None else {"cap": float(depth_cap), "unit": "m"},
+        "labels": None if labels is None or tasks == "depth" else _labels_json(labels),
+        "depth": None if depth_cap is None or tasks == "semantic" else {"cap": float(depth_cap), "unit": "m"},
         "input": {
             "keys": list(method.inputs),
-            "size": None if input_size is None else [int(side) for side in input_size],
+            "size": None if input_size is None or "sparse_depth" in method.inputs else [int(side) for side in input_size],
             "multiple_of": int(multiple_of),
         },
         "training": {**origin, **training},

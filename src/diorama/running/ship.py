@@ -15,6 +15,8 @@ from diorama import catalog
 from diorama.config import RunConfig
 from diorama.data.base import SceneDataset
 from diorama.errors import ConfigError, DataError
+from diorama.evaluation.points import points_text
+from diorama.export.config import ModelConfig, input_keys
 from diorama.export.export import export_method
 from diorama.export.model_file import load_model, save_model
 from diorama.running.origin import chain, origin_of, told
@@ -27,12 +29,12 @@ CARD = """# {name}
 
 {citation}
 
-Semantics ({classes} classes, `{labels}`) and metric depth (up to {cap:g} m) of one photo.
+{purpose}
 
 | | |
 |---|---|
-| network | `{method}` on `{backbone}`, {millions:.1f} million parameters, fp16 weights computed in fp32 |
-| input | RGB of any size; trained at {size} |
+| network | `{method}`{backbone}, {millions:.1f} million parameters, fp16 weights computed in fp32 |
+| input | {input} |
 | training | {budget}, seed {seed} (one run) |{origins}
 | data | {data}: {data_citation} |
 | terms | {terms} |
@@ -52,7 +54,7 @@ def ship(run: str | Path, out: str | Path) -> Path:
     if not (run / "config.yaml").is_file():
         raise ConfigError(f"{run}: no run folder (config.yaml is missing). Pass the folder that `diorama train` printed.")
     settings = yaml.safe_load((run / "config.yaml").read_text())
-    settings["model"] |= {"pretrained": False, "backbone_weights": None}
+    settings["model"] |= {key: value for key, value in (("pretrained", False), ("backbone_weights", None)) if key in settings["model"]}
     config = RunConfig.from_dict(settings)
     dataset = catalog.dataset(config.dataset)
     method = catalog.method(config.method)(config.model)
@@ -82,13 +84,11 @@ def ship(run: str | Path, out: str | Path) -> Path:
     card = CARD.format(
         name=out.name,
         citation=method.citation,
-        classes=len(labels) if labels else 0,
-        labels=labels.name if labels else "none",
-        cap=dataset.depth_cap,
+        purpose=purpose(model_config),
         method=config.method,
-        backbone=facts["backbone"],
+        backbone=f" on `{facts['backbone']}`" if facts["backbone"] else "",
         millions=sum(parameter.numel() for parameter in method.parameters()) / 1e6,
-        size=f"{config.view.size[0]}x{config.view.size[1]}",
+        input=described_input(model_config, config),
         budget="; ".join(
             [facts["budget"], *(f"{when} with {', '.join(f'{key} {value}' for key, value in was.items())}" for when, was in past.items())]
         ),
@@ -101,6 +101,25 @@ def ship(run: str | Path, out: str | Path) -> Path:
     )
     (out / "README.md").write_text(card)
     return out
+
+
+def purpose(model: ModelConfig) -> str:
+    """What the model makes of its input, in a sentence."""
+    labels, depth = model["labels"], model["depth"]
+    gives = [f"semantics ({len(labels['classes'])} classes, `{labels['name']}`)"] if labels else []
+    dense = "dense depth" if "sparse_depth" in input_keys(model) else "metric depth"
+    gives += [f"{dense} (up to {depth['cap']:g} m)"] if depth else []
+    text = " and ".join(gives)
+    return f"{text[0].upper()}{text[1:]} of one {'sparse depth map' if 'sparse_depth' in input_keys(model) else 'photo'}."
+
+
+def described_input(model: ModelConfig, config: RunConfig) -> str:
+    """What the network takes and what it was trained on."""
+    height, width = config.view.window
+    if "sparse_depth" not in input_keys(model):
+        return f"RGB of any size; trained at {config.view.size[0]}x{config.view.size[1]}"
+    points = f" of {points_text(config.sparse)}" if config.sparse else ""
+    return f"sparse depth of any size, metres, 0 = unknown; trained on windows of {height}x{width}{points}"
 
 
 def history(run: Path) -> dict[str, dict[str, Any]]:
