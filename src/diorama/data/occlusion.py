@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import patterns
-from diorama.data.scan import KITTI, Lidar, nearest_line, returns, scan_lines
+from diorama.data.scan import KITTI, Lidar, Returns, nearest_line, returns, scan_lines
 from diorama.errors import ConfigError
 from diorama.types import UNKNOWN_DEPTH
 
@@ -24,14 +24,19 @@ NEARER = 0.9
 """What hides a return is at most this share of its depth: a slanted surface does not hide itself."""
 ROUNDING = 0.25
 """How far a nearer return may be drawn below, as a share of the distance of two lines: its surface goes on up to the next line."""
+LOST = 1.6
+"""A shot is missing where two neighbours on a line are more than this many usual steps apart."""
+REACH = 1.25
+"""How far a surface is taken to go on to a side where shots are missing [degrees of azimuth]: glass and dark paint return few."""
 
 
 def occluded(sparse: F32, intrinsics: NDArray[np.float64], lidar: Lidar = KITTI) -> Mask:
-    """`(H, W)` mask of returns seen through the foreground: a nearer return was scanned below it, but not drawn below.
+    """`(H, W)` mask of returns seen through the foreground: a nearer surface was scanned below it, but not drawn below it.
 
     Between scanner and camera the order of two returns on one vertical changes only if the camera sees the nearer one in front of
-    the other. Nearer returns are looked for in the same and the two neighbouring columns, on as many lines as the height of the
-    scanner above the camera can shift them. (Below the camera: scanned above, drawn at or below.)
+    the other. Nearer returns are looked for in the columns they are drawn in, which holds their shift to the side too, on as many
+    lines as the height of the scanner above the camera can shift them. A return stands for the columns half a step to either side,
+    or up to the next return of its line where shots are missing, `REACH` at most. (Below the camera: scanned above, drawn at or below.)
 
     Args:
         sparse: `(H, W)` [m], 0 = unknown, of one scan.
@@ -51,7 +56,7 @@ def occluded(sparse: F32, intrinsics: NDArray[np.float64], lidar: Lidar = KITTI)
     # two pixels are off by half a row each
     shift = abs(height) / found.depth.min() + (slack + 1) / intrinsics[1, 1]
     reach = min(int(np.ceil(shift / gap)), total - 1) if height else 0
-    depth, row = _by_line(found.v, found.u, found.depth, line, (total, sparse.shape[1]))
+    depth, row = _by_line(found, line, intrinsics, (total, sparse.shape[1]))
     mask = np.zeros(len(found.v), bool)
     limit, lowest = NEARER * found.depth, down * found.v + slack
     for away in range(1, reach + 1):
@@ -63,20 +68,40 @@ def occluded(sparse: F32, intrinsics: NDArray[np.float64], lidar: Lidar = KITTI)
 
 
 def _by_line(
-    v: NDArray[np.int64], u: NDArray[np.int64], depth: NDArray[np.float64], line: NDArray[np.int64], size: tuple[int, int]
+    found: Returns, line: NDArray[np.int64], intrinsics: NDArray[np.float64], size: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Depth [m] (infinite where there is none) and row of the nearest return of each `(line, column)`, or of a neighbour column."""
-    far_first = np.argsort(-depth, kind="stable")
-    padded = np.full((size[0], size[1] + 2), len(depth))
-    for aside in (0, 1, 2):
-        # the nearest return of a cell is written last
-        cell = line[far_first], u[far_first] + aside
-        layer = np.full(padded.shape, len(depth))
-        layer[cell] = far_first
-        keep = np.append(depth, np.inf)
-        padded = np.where(keep[layer] < keep[padded], layer, padded)
-    best = padded[:, 1:-1]
-    return np.append(depth, np.inf)[best], np.append(v, 0)[best]
+    """Depth [m] (infinite where there is none) and row of the nearest return that stands for each `(line, column)`."""
+    before, after = _widths(found, line, intrinsics)
+    far_first = np.argsort(-found.depth, kind="stable")
+    counts = (before + 1 + after)[far_first]
+    which = np.repeat(far_first, counts)
+    aside = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts) - before[which]
+    column = found.u[which] + aside
+    inside = (column >= 0) & (column < size[1])
+    which, column = which[inside], column[inside]
+    depth, row = np.full(size, np.inf), np.zeros(size, np.int64)
+    # the nearest return of a cell is written last
+    depth[line[which], column] = found.depth[which]
+    row[line[which], column] = found.v[which]
+    return depth, row
+
+
+def _widths(found: Returns, line: NDArray[np.int64], intrinsics: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many columns to its left and right each return stands for: half a step, or up to the next return where shots are missing."""
+    order = np.lexsort((found.azimuth, line))
+    step = np.diff(found.azimuth[order])
+    same = np.diff(line[order]) == 0
+    usual = min(float(np.median(step[same])), REACH) if same.any() else 0.0
+    step[~same] = REACH
+    missing = np.where(step > LOST * usual, step.clip(max=REACH), 0)
+    across = ((found.u[order] - intrinsics[0, 2]) / intrinsics[0, 0]) ** 2 + 1
+    pixels = np.radians(intrinsics[0, 0] * across)
+    half = np.maximum(np.rint(usual / 2 * pixels), 1)
+    missing = np.pad(missing, 1, constant_values=REACH)
+    before, after = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
+    before[order] = np.maximum(missing[:-1] * pixels - 1, half)
+    after[order] = np.maximum(missing[1:] * pixels - 1, half)
+    return before, after
 
 
 def beyond_minimum(sparse: F32, window: int = 9, ratio: float = 1.1) -> Mask:
