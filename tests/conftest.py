@@ -13,6 +13,8 @@ try:
     import torch
 
     torch.set_num_threads(1)
+    # Autograd counts the devices at its first use. After torch.export, which pretends one, no process could be forked any more.
+    torch.ones(1, requires_grad=True).sum().backward()
 except ImportError:
     pass
 

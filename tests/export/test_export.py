@@ -199,3 +199,21 @@ def test_constant_padding_equals_timms_where_the_stride_divides(kernel: int, str
     with static_same_padding(conv):
         assert torch.equal(conv(image), plain)
     assert "forward" not in vars(conv)
+
+
+def test_a_process_that_exported_can_still_fork() -> None:
+    code = (
+        "import os, torch\n"
+        "from diorama.export.graph import to_onnx\n"
+        "from diorama.methods.image_reconstruction import ImageReconstruction\n"
+        "from diorama.methods.image_reconstruction_config import ImageReconstructionConfig\n"
+        "to_onnx(ImageReconstruction(ImageReconstructionConfig(image=False, sharing=False, width=0.125, kernels=(3,))))\n"
+        "torch.ones(1, requires_grad=True).sum().backward()\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    torch.ones(1, requires_grad=True).sum().backward()\n"
+        "    os._exit(0)\n"
+        "raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]

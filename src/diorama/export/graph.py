@@ -39,6 +39,9 @@ def to_onnx(method: Method) -> ModelProto:
     """
     import torch
 
+    # Autograd counts the devices at its first use. Were that after torch.export, which pretends one, this process could never fork
+    # again, and a training on several devices would fail.
+    torch.ones(1, requires_grad=True).sum().backward()
     names = _outputs_of(method)
 
     class Exported(torch.nn.Module):
