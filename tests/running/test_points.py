@@ -98,6 +98,14 @@ def test_data_without_points_ask_for_them() -> None:
     assert "20 random points" in points_of(drawn)
 
 
+@pytest.mark.parametrize("protocol", ["nyuv2_completion_500", "world_indoor"])
+def test_data_without_depth_are_not_asked_for_points(protocol: str) -> None:
+    scans = rooms()
+    scans.provides = frozenset({"image"} | ({"sparse_depth"} if protocol == "nyuv2_completion_500" else set()))
+    with pytest.raises(ConfigError, match="no depth to draw points of. Choose data with depth"):
+        with_points(scans, by_name(protocol), ("sparse_depth",))
+
+
 def test_numbers_of_other_points_do_not_compare() -> None:
     def constant(inputs: Inputs) -> Prediction:
         return Prediction(depth=np.full_like(inputs["sparse_depth"], 3))

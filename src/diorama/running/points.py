@@ -29,10 +29,12 @@ def with_points(dataset: SceneDataset, protocol: Protocol, inputs: Sequence[str]
         own: the rules to draw points by where the protocol prescribes none; seeded per frame.
 
     Raises:
-        ConfigError: the data have no sparse depth, and nothing says how to draw points of their depth.
+        ConfigError: the data have neither sparse depth nor depth to draw points of, or nothing says how to draw them.
     """
     if "sparse_depth" not in inputs or isinstance(dataset, SparseDataset):
         return dataset
+    if "depth" not in dataset.provides and (protocol.sparse in _NYUV2_POINTS or "sparse_depth" not in dataset.provides):
+        raise ConfigError(f"{dataset.name} has no depth to draw points of. Choose data with depth: `diorama data list`.")
     if protocol.sparse in _NYUV2_POINTS:
         first = dataset.frame(0)["depth"] if len(dataset) else None
         if first is not None and first.shape != NYUV2_SIZE:
