@@ -49,19 +49,24 @@ def sweep_models(words: Sequence[str]) -> int:
     from diorama.running.sweep import standard_settings, sweep, write_sweep
 
     out = Path(own["out"]).expanduser()
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: a file, not a folder. Choose another --out.")
     if (out / "sweep.csv").exists() and not own["overwrite"]:
         raise DataError(f"{out / 'sweep.csv'} exists already. Pass --overwrite, or choose another --out.")
     protocol = by_name(own["protocol"]) if own["protocol"] else None
     dataset = catalog.dataset(str(name))(split=own["split"] or (protocol.split if protocol else "test"), **settings)
     rules = protocol or default_protocol(dataset)
     frames, crop = sweep_frames(dataset, rules, own["frames"])
-    chosen = [setting for setting in standard_settings(frames) if not own["axes"] or setting.axis in own["axes"]]
-    if not chosen:
-        raise ConfigError(f"no such axis. Choose among {', '.join(dict.fromkeys(s.axis for s in standard_settings(frames)))}.")
+    allowed = standard_settings(frames)
+    axes = list(dict.fromkeys(setting.axis for setting in allowed))
+    if unknown := [axis for axis in own["axes"] if axis not in axes]:
+        raise ConfigError(f"'{unknown[0]}' is no axis of these data. Choose among {', '.join(axes)}.")
+    chosen = [setting for setting in allowed if not own["axes"] or setting.axis in own["axes"]]
     rows = []
-    for model in models:
-        predictor = load(model)
+    predictors = [load(model) for model in models]
+    for predictor in predictors:
         _require_points(predictor)
+    for model, predictor in zip(models, predictors, strict=True):
         rows += sweep(
             predictor.batch,
             frames,

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from diorama.cli import main
 from diorama.data.base import SceneDataset
 from diorama.data.labels import LabelSet
 from diorama.data.sparsify import Sparsify, frame_seed, sparsify
@@ -172,3 +173,25 @@ def test_charts_of_one_and_of_many_models_and_what_they_refuse() -> None:
         comparison_chart({"one": cells}, ("tree",))
     with pytest.raises(ConfigError, match="differ in classes or ranges"):
         comparison_chart({})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["linear", "--axes", "[scan lines,lines]"], "'lines' is no axis of these data. Choose among "),
+        (["linear", "--batch_size", "0", "--axes", "[scan lines]"], "batch size 0. Choose 1 or more."),
+        (["linear", "ci_net-nyuv2", "--axes", "[scan lines]"], "ci_net-nyuv2 takes no sparse depth"),
+        (["linear", "--out", "taken"], "a file, not a folder. Choose another --out."),
+    ],
+)
+def test_a_sweep_that_cannot_end_well_does_not_begin(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("taken").touch()
+    rooms = ["--data", "world_indoor", "--data.frames", "1", "--data.size", "[48,64]", "--data.stereo", "false"]
+    assert main(["sweep", *words, *rooms]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.out == ""
+    assert not Path("runs").exists()

@@ -167,9 +167,11 @@ def sweep(
         draws: bootstrap draws for the intervals over images; 0 leaves them out.
 
     Raises:
-        ConfigError: no settings, or the data lack what one of them needs.
+        ConfigError: no settings, a batch size below 1, or the data lack what one of the settings needs.
         DataError: the data have no depth to score against.
     """
+    if batch_size < 1:
+        raise ConfigError(f"batch size {batch_size}. Choose 1 or more.")
     if not settings:
         raise ConfigError("a sweep without settings. Pass those of standard_settings(dataset).")
     if "depth" not in dataset.provides:
