@@ -12,7 +12,7 @@ import pytest
 
 from diorama.data import io
 from diorama.data.kitti_velodyne import write_points
-from diorama.errors import DataError, ShapeError
+from diorama.errors import ConfigError, DataError, ShapeError
 from diorama.prediction.inputs import read_sparse_depth
 from diorama.prediction.predictor import Predictor
 from diorama.prediction.render import thickened
@@ -115,7 +115,7 @@ def test_predict_goes_on_after_a_bad_map_and_pairs_photos(tmp_path: Path) -> Non
     assert (tmp_path / "out" / "b.ply").exists()
     (photos / "b.jpg").unlink()
     again = predict(Predictor(Doubled(), "doubled", "none"), raw / "b.png", tmp_path / "two", image=photos, progress=False)
-    assert "nothing called b" in again.failed[0][1]
+    assert "no photo called b in" in again.failed[0][1]
 
 
 def test_a_partner_may_be_one_file_or_lie_in_the_same_place_of_the_tree(tmp_path: Path) -> None:
@@ -126,6 +126,34 @@ def test_a_partner_may_be_one_file_or_lie_in_the_same_place_of_the_tree(tmp_path
     assert partner(item, tmp_path / "two" / "sub" / "x.png") == tmp_path / "two" / "sub" / "x.png"
     with pytest.raises(DataError, match="no depth kind"):
         find_images(_touched(tmp_path / "clip.jpg"), kind="sparse_depth")
+
+
+def test_a_partner_is_of_the_right_kind_and_never_the_file_itself(tmp_path: Path) -> None:
+    for name in ("x.png", "x.json", "x.txt", "x.webp"):
+        (tmp_path / name).touch()
+    item = SourceImage(tmp_path / "x.png", Path("x"))
+    assert partner(item, tmp_path) == tmp_path / "x.webp"
+    with pytest.raises(DataError, match="no depth map called x"):
+        partner(item, tmp_path, "sparse_depth")
+
+
+@pytest.mark.parametrize(
+    ("keys", "given", "error", "said"),
+    [
+        (("sparse_depth",), {"sparse_depth": "."}, ConfigError, "takes its sparse depth as the source. Leave out --sparse-depth"),
+        (("image",), {"image": "."}, ConfigError, "takes its image as the source. Leave out --image"),
+        (("image",), {"sparse_depth": "."}, ConfigError, "takes no sparse depth. Leave out --sparse-depth"),
+        (("sparse_depth",), {"image": "nowhere"}, DataError, "nowhere: no such file or folder. Check the path after --image"),
+        (("sparse_depth",), {"calibration": "."}, ConfigError, r"for raw scans \(.bin\), and there are none. Leave it out"),
+    ],
+)
+def test_what_nobody_would_look_at_is_refused(
+    keys: tuple[str, ...], given: dict[str, Any], error: type[Exception], said: str, tmp_path: Path
+) -> None:
+    io.write_depth_png(tmp_path / "a.png", points())
+    with pytest.raises(error, match=said):
+        predict(Predictor(Doubled(keys), "doubled", "none"), tmp_path / "a.png", tmp_path / "out", **given, progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_thick_points_show_the_nearest() -> None:

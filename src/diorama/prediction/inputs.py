@@ -72,7 +72,7 @@ def read_velodyne(
         DataError: no calibration, one that does not fit the photo or the day, no size, or no return in view.
     """
     if calibration is None:
-        raise DataError(f"{path}: a raw scan needs its calibration. Pass calibration=, the folder of the day or of one file per frame.")
+        raise DataError(f"{path}: a raw scan needs its calibration. Pass --calibration: the folder of the day or of one file per frame.")
     where = Path(calibration)
     if (own := where / f"{path.stem}.txt").is_file():
         where = own
@@ -80,7 +80,7 @@ def read_velodyne(
     camera = read_camera(where)
     size = size or camera.size
     if size is None:
-        raise DataError(f"{path}: how large is the image? The calibration does not say. Pass the photo too (image=).")
+        raise DataError(f"{path}: how large is the image? The calibration does not say. Pass the photo too (--image).")
     require_size(camera, size, path)
     return read_scan(path, camera, size), camera.intrinsics
 

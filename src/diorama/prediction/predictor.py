@@ -90,7 +90,7 @@ class Predictor:
         """
         for item in find_images(source, kind=self.inputs[0]):
             others: dict[str, Any] = {
-                key: partner(item, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None
+                key: partner(item, where, key) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None
             }
             yield self.scene(item.path, **others, calibration=calibration, intrinsics=intrinsics, field_of_view=field_of_view)
 
@@ -131,7 +131,7 @@ class Predictor:
             points = read_sparse_depth(scan)
         maps = {key: value for key, value in (("image", photo), ("sparse_depth", points)) if value is not None}
         if missing := [key for key in self.inputs if key not in maps]:
-            raise DataError(f"{self.name} also takes '{missing[0]}', which is not given. Pass {missing[0]}=...")
+            raise DataError(f"{self.name} also takes '{missing[0]}', which is not given. Pass --{missing[0].replace('_', '-')}.")
         if len({value.shape[:2] for value in maps.values()}) > 1:
             raise ShapeError(f"photo {photo.shape[:2]} and sparse depth {points.shape} differ in size. Give both at one size.")  # type: ignore[union-attr]
         height, width = maps[self.inputs[0]].shape[:2]

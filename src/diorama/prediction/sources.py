@@ -87,10 +87,15 @@ def _with_stems(files: list[Path], root: Path) -> list[SourceImage]:
     ]
 
 
-def partner(item: SourceImage, where: str | Path) -> Path:
+def partner(item: SourceImage, where: str | Path, kind: str = "image") -> Path:
     """The file that belongs to `item`: `where` itself, or the one in the folder `where` that has its place in the tree and its name.
 
     Of a KITTI pair `..._velodyne_raw_...` and `..._image_...` count as one name.
+
+    Args:
+        item: what it belongs to.
+        where: a file or a folder.
+        kind: what it has to be, "image" or "sparse_depth"; others of the same name, and `item` itself, are passed over.
 
     Raises:
         DataError: there is none.
@@ -98,12 +103,16 @@ def partner(item: SourceImage, where: str | Path) -> Path:
     where = Path(where)
     if where.is_file():
         return where
-    place = where / item.stem.parent
+    place, own = where / item.stem.parent, _absolute(item.path)
     stem = item.stem.name
     names = {stem, item.path.stem, stem.replace("velodyne_raw", "image"), stem.replace("_image_", "_velodyne_raw_", 1)}
-    found = sorted(path for path in place.iterdir() if path.stem in names) if place.is_dir() else []
+    there = place.iterdir() if place.is_dir() else ()
+    found = sorted(path for path in there if path.stem in names and _is_kind(path, _SUFFIXES[kind]) and _absolute(path) != own)
     if not found:
-        raise DataError(f"{item.path}: nothing called {item.stem.name} in {place}. Give a folder with one file of the same name for each.")
+        what = "photo" if kind == "image" else "depth map"
+        raise DataError(
+            f"{item.path}: no {what} called {item.stem.name} in {place}. Give a folder with one file of the same name for each."
+        )
     return found[0]
 
 

@@ -30,6 +30,7 @@ log = logging.getLogger("diorama")
 DEFAULT_MODEL = "ci_net-nyuv2"
 RUNS = Path("runs")
 _SHOW_PROGRESS_AFTER = 2.0
+_FLAGS = {"image": "--image", "sparse_depth": "--sparse-depth", "calibration": "--calibration"}
 
 
 @dataclass
@@ -87,7 +88,8 @@ def predict(
 
     Raises:
         DataError: nothing to predict on, or results exist already and `overwrite` is not set.
-        ConfigError: an unknown kind in `save`, an impossible field of view, or both of intrinsics and field of view.
+        ConfigError: an unknown kind in `save`, an impossible field of view, both of intrinsics and field of view, or files that the
+            model or the source has no use for.
         ModelError: the model cannot be loaded.
     """
     started = time.monotonic()
@@ -104,11 +106,12 @@ def predict(
     items = find_images(source, without=folder if _below(folder, Path(source)) else None, kind=predictor.inputs[0])
     _check_targets(items, folder, kinds, overwrite=overwrite)
     second = [(key, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None]
+    _check_second(predictor, items, dict(second), calibration)
     summary = PredictSummary(folder)
     with _progress(len(items), started, shown=progress) as advance:
         for item in items:
             try:
-                others: dict[str, Any] = {key: partner(item, where) for key, where in second}
+                others: dict[str, Any] = {key: partner(item, where, key) for key, where in second}
                 scene = predictor.scene(item.path, **others, calibration=calibration, intrinsics=camera, field_of_view=field_of_view)
                 summary.written += scene.save(folder, str(item.stem), kinds)
                 summary.done.append(item.path)
@@ -159,6 +162,25 @@ def _check_targets(items: list[SourceImage], out: Path, kinds: list[str], *, ove
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more exist" if len(existing) > 1 else " exists"
         raise DataError(f"{existing[0]}{more} already. Pass --overwrite, or choose another --out.")
+
+
+def _check_second(predictor: Predictor, items: list[SourceImage], second: dict[str, str | Path], calibration: str | Path | None) -> None:
+    """Refuse what nobody would look at: it would seem to have been used."""
+    first = predictor.inputs[0]
+    if first in second:
+        flag = _FLAGS[first]
+        raise ConfigError(
+            f"{predictor.name} takes its {first.replace('_', ' ')} as the source. Leave out {flag}, or predict on {second[first]}."
+        )
+    if "sparse_depth" in second and "sparse_depth" not in predictor.inputs:
+        raise ConfigError(f"{predictor.name} takes no sparse depth. Leave out --sparse-depth, or choose a completion (`diorama methods`).")
+    for key, where in (*second.items(), ("calibration", calibration)):
+        if where is not None and not Path(where).exists():
+            raise DataError(f"{where}: no such file or folder. Check the path after {_FLAGS[key]}.")
+    if calibration is None or "sparse_depth" in second:
+        return
+    if not any(item.path.suffix.lower() == ".bin" for item in items):
+        raise ConfigError("--calibration is for raw scans (.bin), and there are none. Leave it out, or predict on the scans.")
 
 
 def _below(folder: Path, source: Path) -> bool:
