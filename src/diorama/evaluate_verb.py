@@ -44,6 +44,8 @@ def evaluate_model_file(words: Sequence[str]) -> int:
     protocol = own["protocol"] or stored.get("evaluation", {}).get("protocol")
     rules = by_name(protocol) if protocol else next((rule for rule in PROTOCOLS.values() if rule.dataset == name), None)
     judged = {} if named else stored.get("evaluation", {})
+    if drawn and rules is not None and rules.sparse:
+        raise ConfigError(f"protocol {rules.name} says which points are given, so --sparse.* changes nothing. Leave one of them out.")
     split = own["split"] or judged.get("split")
     flip = bool(judged.get("flip")) if own["flip"] is None else own["flip"]
     dataset = catalog.dataset(name)(split=split, **settings) if split else _held_out(name, settings, rules.split if rules else "test")

@@ -109,6 +109,20 @@ def test_flip_shows_in_the_protocol(rooms: SceneDataset) -> None:
     assert found.protocol.name == "world_indoor+flip"
 
 
+@pytest.mark.parametrize("asked", [{"flip": True}, {"size": (48, 64)}])
+def test_scans_are_neither_mirrored_nor_resized(asked: dict[str, Any], rooms: SceneDataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="kitti_withheld_lines gives scans as they are.* Leave out"):
+        evaluate_file.evaluate("linear", rooms, "kitti_withheld_lines", out=tmp_path / "out", **asked, progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_points_of_two_minds_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "linear", "--data", "world_indoor", "--data.frames", "1", "--out", str(tmp_path / "out")]
+    assert main([*words, "--protocol", "nyuv2_completion_500", "--sparse.points", "50"]) == 2
+    assert "nyuv2_completion_500 says which points are given, so --sparse.* changes nothing. Leave" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_protocol_follows_the_number_of_classes(rooms: SceneDataset, tmp_path: Path) -> None:
     from diorama.data.fixtures import make
 

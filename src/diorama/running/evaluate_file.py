@@ -56,7 +56,7 @@ def evaluate(
         progress: draw a progress bar.
 
     Raises:
-        ConfigError: a size below 1.
+        ConfigError: a size below 1, or a size or a mirrored image under a protocol that knows neither.
         ProtocolError: no such protocol, or it does not fit the data or the baselines.
         ModelError: the model cannot be loaded.
         DataError: there is nothing to score against, or `out` holds results already and `overwrite` is not set.
@@ -69,10 +69,15 @@ def evaluate(
         Run.read(baseline)  # after the evaluation would be too late to tell
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device)  # type: ignore[arg-type]
     rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
+    withheld = named(rules.name)
+    if withheld and (flip or size is not None):
+        raise ConfigError(
+            f"{rules.name} gives scans as they are, neither mirrored nor resized. Leave out --size and --flip (or say --flip false)."
+        )
     if flip:
         rules = rules.vary(flip=True)
     shared: dict[str, Any] = {"inputs": predictor.inputs, "batch_size": batch_size, "progress": progress}
-    if withheld := named(rules.name):
+    if withheld:
         how, targets = withheld
         found = evaluate_withheld(predictor.batch, dataset, how, **shared)[targets]
     else:
