@@ -87,9 +87,22 @@ def test_depth_png_counts_clipped_pixels_and_records_its_scale(tmp_path: Path) -
 
 def test_integer_depth_without_a_scale_is_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "d.png"), np.full((2, 2), 512, np.uint16))
-    with pytest.raises(DataError, match=r"without a recorded scale. Pass --data.depth_scale"):
+    with pytest.raises(DataError, match=r"without a recorded scale. Save metres as float32 .*--data.depth_scale"):
         io.read_depth(tmp_path / "d.png")
     assert io.read_depth(tmp_path / "d.png", 256)[0, 0] == 2.0
+
+
+@pytest.mark.parametrize("values", [np.ones((2, 2), bool), np.ones((2, 2), complex), np.full((2, 2), "x")])
+def test_what_is_no_number_is_no_depth(values: np.ndarray, tmp_path: Path) -> None:
+    io.write_npy(tmp_path / "d.npy", values)
+    with pytest.raises(DataError, match=r"values of type .*, expected numbers. Save metres as float32"):
+        io.read_depth(tmp_path / "d.npy")
+
+
+@pytest.mark.filterwarnings("error")
+def test_depth_beyond_float32_is_unknown(tmp_path: Path) -> None:
+    io.write_npy(tmp_path / "d.npy", np.array([[1e300, 2.0]]))
+    assert io.read_depth(tmp_path / "d.npy").tolist() == [[0.0, 2.0]]
 
 
 def test_eight_bit_depth_is_refused_with_the_agreed_text(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ DEPTH_SUFFIXES = (".png", ".npy", ".pfm", ".h5", ".hdf5", ".tif", ".tiff", ".pgm
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, OverflowError)
 _UINT16_MAX = 65535
+_NO_SCALE = "Save metres as float32 (.npy), or of a data set pass --data.depth_scale (256: KITTI, 1000: millimetres)."
 
 
 @contextmanager
@@ -174,9 +175,12 @@ def read_depth(path: str | Path, scale: float | None = None, key: str = "depth",
     if values.ndim != 2:
         raise DataError(f"{path}: depth of shape {values.shape}, expected (H, W). Save one channel.")
     if np.issubdtype(values.dtype, np.floating):
-        depth = values.astype(np.float32)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, so unknown
+            depth = values.astype(np.float32)
+    elif not np.issubdtype(values.dtype, np.integer):
+        raise DataError(f"{path}: values of type {values.dtype}, expected numbers. Save metres as float32.")
     elif scale is None:
-        raise DataError(f"{path}: whole numbers without a recorded scale. Pass --data.depth_scale (256: KITTI, 1000: millimetres).")
+        raise DataError(f"{path}: whole numbers without a recorded scale. {_NO_SCALE}")
     else:
         depth = (values / np.float64(scale)).astype(np.float32)
     depth[np.isposinf(depth)] = UNKNOWN_DEPTH
@@ -195,7 +199,7 @@ def _read_depth_image(path: Path) -> tuple[NDArray[Any], float | None]:
     try:
         return values, None if recorded is None else float(recorded)
     except ValueError as error:
-        raise DataError(f"{path}: recorded depth_scale '{recorded}' is no number. Pass --data.depth_scale.") from error
+        raise DataError(f"{path}: recorded depth_scale '{recorded}' is no number. {_NO_SCALE}") from error
 
 
 def check_depth(depth: NDArray[np.float32], where: str) -> NDArray[np.float32]:
