@@ -13,7 +13,7 @@ import pytest
 from diorama.data import io
 from diorama.data.kitti_velodyne import write_points
 from diorama.errors import ConfigError, DataError, ShapeError
-from diorama.prediction.inputs import read_sparse_depth
+from diorama.prediction.inputs import read_photo, read_sparse_depth
 from diorama.prediction.predictor import Predictor
 from diorama.prediction.render import thickened
 from diorama.prediction.sources import SourceImage, find_images, partner
@@ -154,6 +154,15 @@ def test_what_nobody_would_look_at_is_refused(
     with pytest.raises(error, match=said):
         predict(Predictor(Doubled(keys), "doubled", "none"), tmp_path / "a.png", tmp_path / "out", **given, progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_sparse_depth_is_no_photo_but_a_grey_one_is(tmp_path: Path) -> None:
+    io.write_depth_png(tmp_path / "points.png", points())
+    with pytest.raises(DataError, match=r"not a photo. Choose a completion"):
+        read_photo(tmp_path / "points.png")
+    for name, grey in (("dark8.png", np.zeros((9, 8), np.uint8)), ("grey16.png", np.full((9, 8), 5140, np.uint16))):
+        assert cv2.imwrite(str(tmp_path / name), grey)
+        assert set(read_photo(tmp_path / name).ravel()) == {int(grey[0, 0]) // 257}
 
 
 def test_thick_points_show_the_nearest() -> None:

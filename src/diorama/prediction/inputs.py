@@ -27,13 +27,26 @@ def read_photo(photo: Given) -> NDArray[np.uint8]:
     """`(H, W, 3)` RGB of a path or an array.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: it cannot be read, or it is sparse depth.
         ShapeError: the array is no RGB image.
     """
+    if not isinstance(photo, np.ndarray) and _is_sparse_depth(Path(photo)):
+        raise DataError(f"{photo}: sparse depth (16-bit, most pixels 0), not a photo. Choose a completion: --model linear.")
     image = photo if isinstance(photo, np.ndarray) else io.read_image(photo)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ShapeError(f"a photo of shape {image.shape} and type {image.dtype}. Give uint8 (H, W, 3), RGB.")
     return np.asarray(image, np.uint8)
+
+
+def _is_sparse_depth(path: Path) -> bool:
+    """Whether an image file is 16-bit grey, and 0 in more than half of its pixels."""
+    if path.suffix.lower() not in (".png", ".tif", ".tiff") or io.is_colour(path):
+        return False
+    try:
+        depth = io.read_depth(path, unrecorded=LIDAR_SCALE)
+    except DataError:  # 8-bit
+        return False
+    return bool((depth == 0).mean() > 0.5)
 
 
 def read_sparse_depth(points: Given) -> NDArray[np.float32]:
