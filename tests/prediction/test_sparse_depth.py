@@ -165,6 +165,16 @@ def test_sparse_depth_is_no_photo_but_a_grey_one_is(tmp_path: Path) -> None:
         assert set(read_photo(tmp_path / name).ravel()) == {int(grey[0, 0]) // 257}
 
 
+def test_a_prediction_that_would_write_nothing_does_not_begin(tmp_path: Path) -> None:
+    io.write_depth_png(tmp_path / "a.png", points())
+    model = Predictor(Doubled(), "doubled", "none")
+    with pytest.raises(ConfigError, match="doubled predicts no semantics to save. Choose among depth"):
+        predict(model, tmp_path / "a.png", tmp_path / "out", save=["semantic"], progress=False)
+    with pytest.raises(DataError, match=r"a.png: a file, not a folder. Choose another --out"):
+        predict(model, tmp_path / "a.png", tmp_path / "a.png", progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
 def test_thick_points_show_the_nearest() -> None:
     depth = np.zeros((5, 7), np.float32)
     depth[2, 2], depth[2, 4] = 9, 3

@@ -87,9 +87,9 @@ def predict(
         progress: show a progress bar when it takes longer than two seconds.
 
     Raises:
-        DataError: nothing to predict on, or results exist already and `overwrite` is not set.
-        ConfigError: an unknown kind in `save`, an impossible field of view, both of intrinsics and field of view, or files that the
-            model or the source has no use for.
+        DataError: nothing to predict on, `out` is a file, or results exist already and `overwrite` is not set.
+        ConfigError: an unknown kind in `save` or nothing but one that the model lacks, an impossible field of view,
+            both of intrinsics and field of view, or files that the model or the source has no use for.
         ModelError: the model cannot be loaded.
     """
     started = time.monotonic()
@@ -100,9 +100,13 @@ def predict(
         intrinsics_from_field_of_view(1, 1, field_of_view)  # a wrong angle is not the fault of any photo
     camera = read_intrinsics(intrinsics) if isinstance(intrinsics, str | Path) else intrinsics
     folder = next_run_folder() if out is None else Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: a file, not a folder. Choose another --out.")
     if folder.is_dir() and Path(source).is_dir() and folder.samefile(source):
         raise DataError(f"{folder}: the output folder is the source folder. Choose another --out, so that results are not read as photos.")
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
+    if kinds == ["semantic"] and predictor.labels is None:
+        raise ConfigError(f"{predictor.name} predicts no semantics to save. Choose among depth, json, overlay, ply and panel.")
     items = find_images(source, without=folder if _below(folder, Path(source)) else None, kind=predictor.inputs[0])
     _check_targets(items, folder, kinds, overwrite=overwrite)
     second = [(key, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None]
