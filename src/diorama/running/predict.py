@@ -99,11 +99,7 @@ def predict(
             raise ConfigError("both intrinsics and a field of view are given. Give one of them.")
         intrinsics_from_field_of_view(1, 1, field_of_view)  # a wrong angle is not the fault of any photo
     camera = read_intrinsics(intrinsics) if isinstance(intrinsics, str | Path) else intrinsics
-    folder = next_run_folder() if out is None else Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder}: a file, not a folder. Choose another --out.")
-    if folder.is_dir() and Path(source).is_dir() and folder.samefile(source):
-        raise DataError(f"{folder}: the output folder is the source folder. Choose another --out, so that results are not read as photos.")
+    folder = _out_folder(out, Path(source))
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
     if kinds == ["semantic"] and predictor.labels is None:
         raise ConfigError(f"{predictor.name} predicts no semantics to save. Choose among depth, json, overlay, ply and panel.")
@@ -125,6 +121,15 @@ def predict(
             advance(item.path.name)
     summary.seconds = time.monotonic() - started
     return summary
+
+
+def _out_folder(out: str | Path | None, source: Path) -> Path:
+    folder = next_run_folder() if out is None else Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: a file, not a folder. Choose another --out.")
+    if folder.is_dir() and source.is_dir() and folder.samefile(source):
+        raise DataError(f"{folder}: the output folder is the source folder. Choose another --out, so that results are not read as photos.")
+    return folder
 
 
 def next_run_folder() -> Path:
