@@ -218,22 +218,16 @@ def finished_runs(benchmark: Benchmark, out: Path) -> dict[str, list[Run]]:
 def write_tables(benchmark: Benchmark, out: Path) -> None:
     """table.md (mean and 95 % interval per row) and runs.csv (every run) from the finished runs in `out`."""
     found = finished_runs(benchmark, out)
-    lines = [
-        f"# {benchmark.title}",
-        "",
-        "| row | seeds | " + " | ".join(benchmark.metrics) + " | Delta M |",
-        "|---" * (len(benchmark.metrics) + 3) + "|",
-    ]
+    columns = ["row", "seeds", *benchmark.metrics, *(["Delta M"] if benchmark.baselines else [])]
+    lines = [f"# {benchmark.title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, runs in found.items():
         cells = [_cell([run.values.get(metric, math.nan) for run in runs]) for metric in benchmark.metrics]
-        lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} | {_delta(benchmark, found, name)} |")
+        cells += [_delta(benchmark, found, name)] if benchmark.baselines else []
+        lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
     if found:
         first = next(iter(found.values()))[0]
-        lines += [
-            "",
-            f"Protocol: {first.protocol.sentence()}",
-            f"Budget of every row: {first.model.get('budget')}, backbone {first.model.get('backbone')}.",
-        ]
+        backbone = f", backbone {first.model['backbone']}" if first.model.get("backbone") else ""
+        lines += ["", f"Protocol: {first.protocol.sentence()}", f"Budget of every row: {first.model.get('budget')}{backbone}."]
     lines += [benchmark.budget, "Mean and 95 % t-interval over seeds; a row of one seed is one run.", ""]
     with replacing(out / "table.md") as path:
         Path(path).write_text("\n".join(line for line in lines if line is not None))
