@@ -41,7 +41,7 @@ def to_onnx(method: Method) -> ModelProto:
 
     # Autograd counts the devices at its first use. Were that after torch.export, which pretends one, this process could never fork
     # again, and a training on several devices would fail.
-    torch.ones(1, requires_grad=True).sum().backward()
+    torch.autograd.backward(torch.ones((), requires_grad=True))
     names = _outputs_of(method)
 
     class Exported(torch.nn.Module):
