@@ -78,3 +78,22 @@ class SceneDataset(ABC):
     def _check_split(self) -> None:
         if self.split not in self.splits:
             raise DataError(f"{self.name}: no split '{self.split}'. Choose one of {', '.join(self.splits)}.")
+
+
+class WrappedDataset(SceneDataset):
+    """Another data set whose frames are changed on the way: what it is called, has and cites stays that of `dataset`."""
+
+    def __init__(self, dataset: SceneDataset) -> None:
+        kept = ("name", "title", "citation", "terms", "splits", "depth_cap", "offers", "root", "split", "ids", "provides", "labels")
+        self.__dict__.update({key: getattr(dataset, key) for key in kept})
+        if hasattr(dataset, "truth"):  # where its truth is not the protocol's usual one
+            self.truth = dataset.truth
+        self.dataset = dataset
+
+    def files(self) -> Iterable[Path]:
+        """The files of the data set behind."""
+        return self.dataset.files()
+
+    def check(self) -> list[str]:
+        """What the data set behind finds."""
+        return self.dataset.check()

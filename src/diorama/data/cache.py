@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from diorama.data.base import SceneDataset
+from diorama.data.base import SceneDataset, WrappedDataset
 from diorama.errors import DataError
 from diorama.types import Frame
 
@@ -92,7 +92,7 @@ def resize_frame(frame: Frame, size: tuple[int, int]) -> Frame:
     return resized  # type: ignore[return-value]
 
 
-class CachedDataset(SceneDataset):
+class CachedDataset(WrappedDataset):
     """A data set whose frames were resized once to `size` (H, W) and are read from memory-mapped arrays.
 
     The cache is keyed by the data set's name, settings, ids, files (count, sizes, times) and reader, so that a changed
@@ -100,13 +100,10 @@ class CachedDataset(SceneDataset):
     """
 
     def __init__(self, dataset: SceneDataset, size: tuple[int, int], folder: str | Path | None = None) -> None:
-        kept = ("name", "title", "citation", "terms", "splits", "depth_cap", "root", "split", "ids", "provides", "labels")
-        self.__dict__.update({key: getattr(dataset, key) for key in kept})
+        super().__init__(dataset)
         self.size = (int(size[0]), int(size[1]))
         key = fingerprint(dataset, self.size)
         self.folder = Path(folder or cache_folder()) / f"{dataset.name}-{dataset.split}-{self.size[0]}x{self.size[1]}-{key[:16]}"
-        self._check = dataset.check
-        self._source_files = dataset.files
         with _lock(self.folder):
             if not (self.folder / "meta.json").is_file():
                 _build(dataset, self.size, self.folder)
@@ -116,14 +113,6 @@ class CachedDataset(SceneDataset):
     def __getstate__(self) -> dict[str, Any]:
         # A memory map would be pickled as a copy of all frames.
         return {**self.__dict__, "_arrays": {}}
-
-    def files(self) -> Iterable[Path]:
-        """The files of the data set behind the cache."""
-        return self._source_files()
-
-    def check(self) -> list[str]:
-        """What the data set behind the cache finds."""
-        return self._check()
 
     def frame(self, index: int) -> Frame:
         """Frame number `index` at `size`; the arrays are copies that may be written to."""

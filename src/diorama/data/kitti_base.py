@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from diorama.data import io
 from diorama.data.base import SceneDataset
+from diorama.data.crop import cut, extent
 from diorama.data.kitti_calibration import KittiCamera
 from diorama.data.kitti_velodyne import implausible
 from diorama.data.scan import kitti_lidar
@@ -33,7 +34,6 @@ PHOTOS = (".png", ".jpg")
 
 _DRIVE = re.compile(r"\d{4}_\d{2}_\d{2}_drive_\d{4}_sync")
 _LOOKED_AT = 5
-_MAPS = ("image", "right", "semantic", "depth", "sparse_depth", "disparity")
 
 
 class Listing:
@@ -190,22 +190,13 @@ def cropped(frame: Mapping[str, Any], size: tuple[int, int], where: str = "frame
     Raises:
         ShapeError: a map is smaller than `size`, or there is no map beside the intrinsics.
     """
-    made = dict(frame)
-    offset = None
-    for key in _MAPS:
-        if key in made:
-            height, width = made[key].shape[:2]
-            top, left = height - size[0], (width - size[1]) // 2
-            if top < 0 or width < size[1]:
-                raise ShapeError(f"{where}: {key} is {width}x{height}, smaller than the crop {size[1]}x{size[0]}. Choose a smaller crop.")
-            made[key] = np.ascontiguousarray(made[key][top:, left : left + size[1]])
-            offset = (left, top)
-    if "intrinsics" in made:
-        if offset is None:
-            raise ShapeError(f"{where}: intrinsics without a map cannot be cropped. Ask for 'image' or 'sparse_depth' as well.")
-        made["intrinsics"] = made["intrinsics"].copy()
-        made["intrinsics"][:2, 2] -= offset
-    return made
+    found = extent(frame)
+    if found is None:
+        raise ShapeError(f"{where}: intrinsics without a map cannot be cropped. Ask for 'image' or 'sparse_depth' as well.")
+    key, height, width = found
+    if height < size[0] or width < size[1]:
+        raise ShapeError(f"{where}: {key} is {width}x{height}, smaller than the crop {size[1]}x{size[0]}. Choose a smaller crop.")
+    return cut(frame, height - size[0], (width - size[1]) // 2, size)
 
 
 def grouped(ids: Iterable[str]) -> dict[str, list[str]]:

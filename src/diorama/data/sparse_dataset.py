@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-
-from diorama.data.base import SceneDataset
+from diorama.data.base import SceneDataset, WrappedDataset
+from diorama.data.crop import cut, extent
 from diorama.data.scan import Lidar
 from diorama.data.sparsify import Sparsify, frame_seed, sparsify
 from diorama.errors import ConfigError, ShapeError
 from diorama.types import Frame
-
-_MAPS = ("image", "right", "semantic", "depth", "sparse_depth", "disparity")
 
 
 def centre_crop(frame: Frame, size: tuple[int, int]) -> Frame:
@@ -25,21 +18,16 @@ def centre_crop(frame: Frame, size: tuple[int, int]) -> Frame:
     Raises:
         ShapeError: the frame is smaller than `size`.
     """
-    values: dict[str, Any] = dict(frame)
-    for key in _MAPS:
-        if key not in values:
-            continue
-        height, width = values[key].shape[:2]
-        if height < size[0] or width < size[1]:
-            raise ShapeError(f"{key} is {height}x{width}, smaller than the crop {size[0]}x{size[1]}. Choose a smaller crop.")
-        top, left = (height - size[0]) // 2, (width - size[1]) // 2
-        values[key] = np.ascontiguousarray(values[key][top : top + size[0], left : left + size[1]])
-        if "intrinsics" in frame:  # every map has the same size, so this is the same for each
-            values["intrinsics"] = np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]]) @ frame["intrinsics"]
-    return values  # type: ignore[return-value]
+    found = extent(frame)
+    if found is None:
+        return frame
+    key, height, width = found
+    if height < size[0] or width < size[1]:
+        raise ShapeError(f"{key} is {height}x{width}, smaller than the crop {size[0]}x{size[1]}. Choose a smaller crop.")
+    return cut(frame, (height - size[0]) // 2, (width - size[1]) // 2, size)  # type: ignore[return-value]
 
 
-class SparseDataset(SceneDataset):
+class SparseDataset(WrappedDataset):
     """The frames of `dataset` with `sparse_depth` drawn by `rules` from (`seed`, frame id), after a centre crop.
 
     Everything else stays as it is: ids, labels, files, dense depth. To train or evaluate at a reduced size wrap a `CachedDataset`
@@ -56,15 +44,12 @@ class SparseDataset(SceneDataset):
     """
 
     def __init__(self, dataset: SceneDataset, rules: Sparsify, seed: int = 0, crop: tuple[int, int] | None = None) -> None:
-        kept = ("name", "title", "citation", "terms", "splits", "depth_cap", "offers", "root", "split", "ids", "labels")
-        self.__dict__.update({key: getattr(dataset, key) for key in kept})
-        self.dataset, self.rules, self.seed, self.crop = dataset, rules, seed, crop
+        super().__init__(dataset)
+        self.rules, self.seed, self.crop = rules, seed, crop
         if crop is not None and (len(crop) != 2 or min(crop) < 1):
             raise ConfigError(f"crop is {list(crop)}: give height and width in pixels, e.g. [228, 304].")
         self._key = rules.key(dataset.provides)
-        needed = {"intrinsics"} if rules.needs_intrinsics else set()
-        needed |= {"image"} if rules.pattern == "corners" else set()
-        for key in sorted(needed - dataset.provides):
+        for key in sorted(rules.needs - dataset.provides):
             raise ConfigError(
                 f"these sparse rules need '{key}', which {dataset.name} lacks. Use sparse.pattern=random without misplacement."
             )
@@ -74,14 +59,6 @@ class SparseDataset(SceneDataset):
             repr(rules),
             repr(sorted((key, value) for key, value in vars(dataset).items() if isinstance(value, (str, int, float)))),
         )
-
-    def files(self) -> Iterable[Path]:
-        """The files of the data set behind."""
-        return self.dataset.files()
-
-    def check(self) -> list[str]:
-        """What the data set behind finds."""
-        return self.dataset.check()
 
     def frame(self, index: int) -> Frame:
         """Frame number `index` with its sparse depth; the same whenever and wherever it is asked for.

@@ -95,6 +95,11 @@ class Sparsify:
                 raise ConfigError(f"sparse.{name} is {getattr(self, name)}: give a number of at least 0.")
 
     @property
+    def needs(self) -> frozenset[str]:
+        """Keys of `Frame` that `sparsify` must know beside the depth."""
+        return frozenset({"intrinsics"} if self.needs_intrinsics else ()) | frozenset({"image"} if self.pattern == "corners" else ())
+
+    @property
     def needs_intrinsics(self) -> bool:
         """Whether `sparsify` must know the camera."""
         return self.pattern == "lines" or self.unoccluded or self.shift > 0 or self.turn > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diorama.data.base import SceneDataset
+from diorama.data.base import SceneDataset, WrappedDataset
 from diorama.data.cache import CachedDataset
 from diorama.data.sparse_dataset import SparseDataset
 from diorama.data.sparsify import Sparsify
@@ -49,21 +49,19 @@ def with_points(dataset: SceneDataset, protocol: Protocol, inputs: Sequence[str]
     return dataset
 
 
-class Part(SceneDataset):
+class Part(WrappedDataset):
     """`count` frames of `dataset`, evenly spaced."""
 
     def __init__(self, dataset: SceneDataset, count: int) -> None:
         if count < 1:
             raise ConfigError(f"{count} frames. Choose 1 or more.")
-        kept = ("name", "title", "citation", "terms", "splits", "depth_cap", "offers", "root", "split", "provides", "labels")
-        self.__dict__.update({key: getattr(dataset, key) for key in kept})
-        self._dataset = dataset
+        super().__init__(dataset)
         self._places = [index * len(dataset) // count for index in range(count)] if count < len(dataset) else list(range(len(dataset)))
         self.ids = [dataset.ids[place] for place in self._places]
 
     def frame(self, index: int) -> Frame:
         """Frame number `index` of the part."""
-        return self._dataset.frame(self._places[index])
+        return self.dataset.frame(self._places[index])
 
 
 def sweep_frames(dataset: SceneDataset, protocol: Protocol, count: int | None = None) -> tuple[SceneDataset, tuple[int, int] | None]:

@@ -55,10 +55,7 @@ def source_keys(config: RunConfig, method: Method, dataset: SceneDataset) -> fro
     rules = config.sparse
     if rules is None or "sparse_depth" not in method.requires:
         return method.requires
-    drawn_from: set[str] = {rules.key(dataset.provides)}
-    drawn_from |= {"intrinsics"} if rules.needs_intrinsics else set()
-    drawn_from |= {"image"} if rules.pattern == "corners" else set()
-    return (method.requires - {"sparse_depth"}) | drawn_from
+    return (method.requires - {"sparse_depth"}) | {rules.key(dataset.provides)} | rules.needs
 
 
 def launch(config: RunConfig, run: RunFolder) -> tuple[Fabric, RunFolder]:

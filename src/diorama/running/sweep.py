@@ -88,7 +88,7 @@ def standard_settings(dataset: SceneDataset, points: int = 500) -> list[Setting]
         found += _each("scanner shifted [m]", (0, 0.02, 0.05, 0.1, 0.2), base, "shift")
         found += _each("scanner turned [degrees]", (0, 0.25, 0.5, 1, 2), base, "turn")
     lacking = {"intrinsics", "image"} - dataset.provides
-    return [setting for setting in found if not lacking & _needs(setting.rules)]
+    return [setting for setting in found if not lacking & setting.rules.needs]
 
 
 def _scan_settings(kitti: bool) -> list[Setting]:
@@ -117,10 +117,6 @@ def _point_settings(points: int) -> list[Setting]:
 
 def _each(axis: str, values: Iterable[float], base: Sparsify, field: str, factor: float = 1.0) -> list[Setting]:
     return [Setting(axis, f"{value:g}", replace(base, **{field: factor * value}), value) for value in values]  # type: ignore[arg-type]
-
-
-def _needs(rules: Sparsify) -> set[str]:
-    return ({"intrinsics"} if rules.needs_intrinsics else set()) | ({"image"} if rules.pattern == "corners" else set())
 
 
 class _Counted(SparseDataset):

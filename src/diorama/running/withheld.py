@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.progress import track
 
-from diorama.data.base import SceneDataset
+from diorama.data.base import SceneDataset, WrappedDataset
 from diorama.data.occlusion import Withheld, withhold
 from diorama.data.scan import KITTI, Lidar
 from diorama.data.sparsify import frame_seed
@@ -26,7 +26,7 @@ from diorama.running.evaluate import Evaluation
 from diorama.types import Frame
 
 
-class WithheldDataset(SceneDataset):
+class WithheldDataset(WrappedDataset):
     """The frames of `dataset` with a part of their sparse depth taken out: `sparse_depth` is the rest, `depth` what was taken.
 
     Args:
@@ -41,12 +41,11 @@ class WithheldDataset(SceneDataset):
     """
 
     def __init__(self, dataset: SceneDataset, how: How = "random", share: float = SHARE, seed: int = 0, clean: bool = True) -> None:
-        kept = ("name", "title", "citation", "terms", "splits", "depth_cap", "offers", "root", "split", "ids", "labels")
-        self.__dict__.update({key: getattr(dataset, key) for key in kept})
+        super().__init__(dataset)
         lacking = {"sparse_depth", "intrinsics"} - dataset.provides
         if lacking:
             raise DataError(f"{dataset.name} has no '{min(lacking)}', so nothing can be withheld. Choose data with a scan: kitti_lidar.")
-        self.dataset, self.how, self.share, self.seed, self.clean = dataset, how, share, seed, clean
+        self.how, self.share, self.seed, self.clean = how, share, seed, clean
         self.provides = dataset.provides | {"depth"}
 
     def parts(self, index: int) -> tuple[Frame, Withheld]:
