@@ -146,3 +146,15 @@ def test_dense_depth_alone_is_answered_before_training(settings: Callable[..., d
     monkeypatch.setattr(RunConfig, "open_dataset", lambda *_: dense)
     with pytest.raises(ConfigError, match=r"Draw points of it: --sparse\.points 500"):
         train(RunConfig.from_dict({**settings(), "model": TINY}))
+
+
+def test_scans_are_never_resized_and_a_model_of_photos_is_not_judged_on_them(
+    settings: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = RunConfig.from_dict({**settings(trainer={"steps": 1, "batch_size": 2}), "model": TINY, "sparse": {"points": 30}})
+    run = train(config)
+    assert main(["evaluate", str(run), "--size", "[32,48]", "--overwrite"]) == 2
+    assert "resizing would lose points. Leave out --size." in capsys.readouterr().err
+    words = ["evaluate", "ci_net-nyuv2", "--data", "world_indoor", "--data.frames", "1", "--protocol", "kitti_withheld_random"]
+    assert main(words) == 2
+    assert "takes none. Choose a completion." in capsys.readouterr().err

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
-from diorama.data.cache import splat
+from diorama.data.cache import resize_image, splat
 from diorama.data.kitti_calibration import read_camera, require_same_day, require_size
 from diorama.data.kitti_velodyne import read_scan
 from diorama.errors import DataError, ShapeError
@@ -103,8 +102,6 @@ def prepared(key: str, given: NDArray[np.uint8] | NDArray[np.float32], size: tup
     if key == "sparse_depth":
         points = given.astype(np.float32)
         return (points if points.shape == size else splat(points, size))[None, None]
-    height, width = size
-    shrinks = height < given.shape[0] or width < given.shape[1]
-    if given.shape[:2] != size:
-        given = np.asarray(cv2.resize(given, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
-    return np.ascontiguousarray(given.transpose(2, 0, 1)[None]).astype(np.float32) / np.float32(255)
+    photo = np.asarray(given, np.uint8)
+    photo = photo if photo.shape[:2] == size else resize_image(photo, size)
+    return np.ascontiguousarray(photo.transpose(2, 0, 1)[None], np.float32) / np.float32(255)

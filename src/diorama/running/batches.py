@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data.base import SceneDataset
-from diorama.data.cache import splat
 from diorama.errors import DataError
 from diorama.evaluation.depth import as_array
+from diorama.prediction.inputs import prepared
 from diorama.types import Frame, Inputs, Prediction
 
 Predict = Callable[[Inputs], Prediction]
@@ -75,7 +74,7 @@ class PredictedFrames:
 
 
 def network_inputs(frame: Frame, keys: Sequence[str], size: tuple[int, int] | None) -> dict[str, NDArray[np.float32]]:
-    """What a network is given of `frame`: key -> `(C, h, w)`, pictures by `network_image`, points of sparse depth splatted to `size`.
+    """What a network is given of `frame`: key -> `(C, h, w)`, as `diorama predict` prepares it.
 
     Raises:
         DataError: the frame lacks a key.
@@ -85,20 +84,15 @@ def network_inputs(frame: Frame, keys: Sequence[str], size: tuple[int, int] | No
         if key not in frame:
             name = frame.get("meta", {}).get("id", "a frame")
             raise DataError(f"{name} has no '{key}', which the model needs. Choose data that provides it: `diorama data list`.")
-        if key == "sparse_depth":
-            points = frame["sparse_depth"]
-            found[key] = (points if size is None or points.shape == tuple(size) else splat(points, size))[None].astype(np.float32)
-        else:
-            found[key] = network_image(frame[key], size)  # type: ignore[literal-required]
+        value: NDArray[Any] = frame[key]  # type: ignore[literal-required]
+        found[key] = prepared(key, value, size or (value.shape[0], value.shape[1]))[0]
     return found
 
 
 def network_image(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.float32]:
     """`(H, W, 3)` uint8 RGB -> `(3, h, w)` float32 in 0..1; area-averaged when shrinking, bilinear when enlarging."""
-    if size is not None and image.shape[:2] != tuple(size):
-        shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
-        image = np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
-    return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255.0)
+    found: NDArray[np.float32] = prepared("image", image, size or (image.shape[0], image.shape[1]))[0]
+    return found
 
 
 def _shapes(inputs: Mapping[str, NDArray[np.float32]]) -> list[tuple[int, ...]]:

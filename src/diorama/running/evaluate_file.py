@@ -70,10 +70,7 @@ def evaluate(
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device)  # type: ignore[arg-type]
     rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
     withheld = named(rules.name)
-    if withheld and (flip or size is not None):
-        raise ConfigError(
-            f"{rules.name} gives scans as they are, neither mirrored nor resized. Leave out --size and --flip (or say --flip false)."
-        )
+    _check_asked(rules, predictor, flip=flip, size=size)
     if flip:
         rules = rules.vary(flip=True)
     shared: dict[str, Any] = {"inputs": predictor.inputs, "batch_size": batch_size, "progress": progress}
@@ -91,9 +88,26 @@ def evaluate(
     return found
 
 
+def _check_asked(rules: Protocol, predictor: Predictor, *, flip: bool, size: tuple[int, int] | None) -> None:
+    """Return if protocol and model know what is asked of them.
+
+    Raises:
+        ConfigError: a size or a mirrored image where scans are seen as they are, or a model without points judged on withheld ones.
+    """
+    withheld, takes_points = named(rules.name), "sparse_depth" in predictor.inputs
+    if withheld and (flip or size is not None):
+        raise ConfigError(
+            f"{rules.name} gives scans as they are, neither mirrored nor resized. Leave out --size and --flip (or say --flip false)."
+        )
+    if withheld and not takes_points:
+        raise ConfigError(f"{rules.name} judges what is made of the other returns; {predictor.name} takes none. Choose a completion.")
+    if takes_points and size is not None:
+        raise ConfigError(f"{predictor.name} sees sparse depth at its own size: resizing would lose points. Leave out --size.")
+
+
 def _trained_size(predictor: Predictor) -> tuple[int, int] | None:
-    """(height, width) that images are resized to; None for sparse depth, which would lose points."""
-    trained = None if "sparse_depth" in predictor.inputs else predictor.config["input"].get("size")
+    """(height, width) that images are resized to; None for sparse depth, which no model file gives a size."""
+    trained = predictor.config["input"].get("size")
     return (int(trained[0]), int(trained[1])) if trained else None
 
 
