@@ -52,6 +52,13 @@ def test_cosine_is_half_way_down_in_the_middle() -> None:
     assert plan.rate(2) == pytest.approx(0.3 * (1 + math.sqrt(0.5)) / 2)
 
 
+def test_flat_linear_stays_for_half_of_its_stage_and_would_be_zero_at_its_end() -> None:
+    plan = Plan([stage("a", 1), stage("b", 2, 2e-4, schedule="flat_linear")], epoch_steps=5)
+    # ten steps: the sixth is the last at full rate, then a fifth less each
+    expected = [2e-4] * 6 + [1.6e-4, 1.2e-4, 0.8e-4, 0.4e-4]
+    assert [plan.rate(step) for step in range(5, 15)] == pytest.approx(expected)
+
+
 def test_halving_halves_after_every_so_many_epochs_of_its_stage() -> None:
     plan = Plan([stage("a", 1), stage("b", 5, 0.8, schedule="halving", halve_every=2)], epoch_steps=3)
     assert [plan.rate(step) for step in range(3, 18)] == [0.8] * 6 + [0.4] * 6 + [0.2] * 3

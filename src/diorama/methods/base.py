@@ -22,7 +22,8 @@ class Stage:
     rate: float
     """Learning rate of the freshly initialised layers at the start of the stage."""
     losses: tuple[str, ...]
-    schedule: Literal["constant", "poly", "cosine", "halving"] = "constant"
+    schedule: Literal["constant", "poly", "cosine", "halving", "flat_linear"] = "constant"
+    """`flat_linear` stays for the first half of the stage and then falls in a line to 0."""
     freeze: tuple[str, ...] = ()
     """Prefixes of parameter names that do not move in this stage."""
     warmup: float = 0.0
@@ -33,7 +34,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Turn:
-    """One backward and update within a step: plain methods have one, adversarial ones take turns."""
+    """One backward and update within a step: plain methods have one, adversarial ones take turns.
+
+    Where a method has several optimisers, only the parameters of `optimiser` gather gradients in its turn.
+    """
 
     name: str = "all"
     optimiser: str = "all"
@@ -46,7 +50,7 @@ class StepContext:
     step: int
     stage: Stage
     sample_seed: list[int] = field(default_factory=list)
-    """One seed per sample of the batch: random pixels are drawn from it, never from the global state."""
+    """One seed per sample of the batch, stream after stream: random pixels are drawn from it, never from the global state."""
 
 
 class Method(nn.Module):
@@ -63,13 +67,27 @@ class Method(nn.Module):
     requires: frozenset[str]
     """What this configuration needs: `needs`, or less when parts are switched off."""
 
+    @property
+    def streams(self) -> Mapping[str, frozenset[str]]:
+        """Name of a stream -> keys of `Sample` that it must provide. Samples of different streams do not belong together.
+
+        Each is read in an order of its own; an epoch is one pass through the first.
+        """
+        return {"main": self.requires}
+
     @abstractmethod
     def forward(self, *inputs: Any, **named: Any) -> Prediction:
         """A tensor `(B, C, H, W)` for each of `inputs` -> `Prediction`; exportable, any size."""
 
     @abstractmethod
     def losses(self, batch: Mapping[str, Sample], context: StepContext, turn: Turn) -> dict[str, Tensor]:
-        """The terms of this turn under the names they are logged by, already weighted: their sum is what is minimised."""
+        """The terms of this turn under the names they are logged by, already weighted: their sum is what is minimised.
+
+        Args:
+            batch: name of a stream -> its samples.
+            context: where training stands.
+            turn: one of `turns`; without a term it is left out, unless that leaves the step without any.
+        """
 
     @abstractmethod
     def optimisers(self) -> dict[str, Optimizer]:
@@ -87,3 +105,24 @@ class Method(nn.Module):
 
     def prepare(self, statistics: Mapping[str, Any]) -> None:
         """Take what was counted on the training set (class frequencies) before the first step."""
+
+    def gauges(self) -> dict[str, float]:
+        """Figures of how training goes, logged beside the losses every `trainer.log_every` steps; may log a warning."""
+        return {}
+
+    def samples(self, batch: Mapping[str, Sample]) -> dict[str, Tensor]:
+        """What to look at while training goes on: title of a column -> `(B, 3, H, W)`, RGB in 0..1. Called in evaluation mode."""
+        del batch  # most methods show nothing
+        return {}
+
+    def memory(self) -> dict[str, Tensor]:
+        """What only a checkpoint keeps, beside weights and optimisers: what this process has gathered on the way (image buffers)."""
+        return {}
+
+    def recall(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `memory` gave.
+
+        Raises:
+            KeyError: of another configuration.
+        """
+        del state  # most methods gather nothing

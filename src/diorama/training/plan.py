@@ -57,6 +57,7 @@ class Plan:
             "constant": 1.0,
             "poly": (1 - done) ** POLY_POWER,
             "cosine": 0.5 * (1 + math.cos(math.pi * done)),
+            "flat_linear": min(1.0, 2 * (1 - done)),
             "halving": 0.5 ** ((step - start) // (stage.halve_every * self.epoch_steps)),
         }[stage.schedule]
         rising = min(1.0, (step - start + 1) / (stage.warmup * length)) if stage.warmup else 1.0
