@@ -10,6 +10,7 @@ from diorama.errors import ConfigError, suggest
 
 METHODS = {
     "ci_net": "diorama.methods.ci_net:CINet",
+    "fcn": "diorama.methods.fcn:FCN",
     "image_reconstruction": "diorama.methods.image_reconstruction:ImageReconstruction",
 }
 
