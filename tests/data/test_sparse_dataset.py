@@ -15,7 +15,7 @@ from diorama.data.fixtures import write_nyuv2
 from diorama.data.nyuv2 import NYUv2
 from diorama.data.scan import Lidar, scan_lines
 from diorama.data.sparse_dataset import SparseDataset, centre_crop
-from diorama.data.sparsify import Sparsify, frame_seed, sparsify
+from diorama.data.sparsify import Sparsify, drawn, frame_seed, sparsify
 from diorama.data.world.dataset import WorldStreet
 from diorama.data.world.lidar import STREET_SCANNER
 from diorama.errors import ConfigError, ShapeError
@@ -107,6 +107,25 @@ def test_a_scan_is_thinned_unless_the_dense_map_is_asked_for() -> None:
     points = SparseDataset(street, Sparsify(source="depth", points=400))[0]["sparse_depth"]
     assert np.all(points[points > 0] == scanned["depth"][points > 0]) and np.count_nonzero(points) == 400
     assert np.any((points > 0) & (scanned["sparse_depth"] == 0))
+
+
+def test_what_is_taken_out_of_a_scan_is_the_depth_of_its_frames() -> None:
+    street = Street(2, size=(96, 192), stereo=False)
+    rules = Sparsify("all", drop=0.3, withhold=True)
+    street.provides -= {"depth"}
+    dataset = SparseDataset(street, rules, seed=2)
+    assert dataset.provides == street.provides | {"depth"}
+    assert dataset.truth == "what the rules take out of the scan"
+    for index, found in enumerate(dataset):
+        scan = street[index]["sparse_depth"]
+        assert np.array_equal(found["sparse_depth"] + found["depth"], scan)
+        # the rendered depth is not what is learned
+        assert np.count_nonzero(found["depth"]) == round(0.3 * np.count_nonzero(scan))
+        again = drawn(scan, rules, frame_seed(2, street.ids[index]))
+        assert np.array_equal(found["depth"], again["depth"]) and np.array_equal(found["sparse_depth"], again["sparse_depth"])
+    street.provides -= {"sparse_depth"}
+    with pytest.raises(ConfigError, match="made of 'sparse_depth'"):
+        SparseDataset(street, rules)
 
 
 def test_a_data_set_that_lacks_something_is_named(nyu: Path) -> None:

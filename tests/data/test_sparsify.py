@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from diorama.data.occlusion import occluded
 from diorama.data.patterns import blobs
-from diorama.data.sparsify import NEAREST, Sparsify, frame_seed, sparsify
+from diorama.data.sparsify import NEAREST, Sparsify, drawn, frame_seed, sparsify
 from diorama.errors import ConfigError, ShapeError, UserError
 
 F32 = NDArray[np.float32]
@@ -31,6 +32,16 @@ EXACT = [
     Sparsify(drop=(0.1, 0.9)),
 ]
 """Rules that only take away."""
+STREET = np.array([[60.0, 0, 40.0], [0, 60.0, 20.0], [0, 0, 1]])
+WITHHELD = [
+    Sparsify(points=40, withhold=True),
+    Sparsify(points=(20, 200), drop=(0.1, 0.9), withhold=True),
+    Sparsify("lines", lines=(48, 32), scanner="kitti", withhold=True),
+    Sparsify("all", holes=0.3, hole_size=0.4, withhold=True),
+    Sparsify("grid", points=30, withhold=True),
+    Sparsify("all", drop=1.0, withhold=True),
+]
+"""Rules that take out of a scan what is to be learned."""
 
 
 def make_depth(seed: int, share: float = 0.9, size: tuple[int, int] = (24, 40)) -> F32:
@@ -41,6 +52,17 @@ def make_depth(seed: int, share: float = 0.9, size: tuple[int, int] = (24, 40)) 
 def make(depth: F32, rules: Sparsify, seed: int) -> F32:
     image = np.random.default_rng(5).integers(0, 256, (*depth.shape, 3), np.uint8)
     return sparsify(depth, rules, seed, intrinsics=CAMERA, image=image)
+
+
+def make_scan(seed: int) -> F32:
+    """A wall at 20 m in a twentieth of the pixels, and before it a post at 1.5 m, over whose edge the scanner sees the wall."""
+    random = np.random.default_rng(seed)
+    depth = 20 + random.random((40, 80)).astype(np.float32)
+    depth[10:, 30:36] = np.where(random.random((30, 6)) < 0.8, np.float32(1.5), depth[10:, 30:36])
+    known = random.random(depth.shape) < 0.05
+    known[10:, 30:36] = random.random((30, 6)) < 0.4
+    known[:8] = False
+    return np.where(known, depth, np.float32(0))
 
 
 @settings(max_examples=60, deadline=None)
@@ -212,6 +234,67 @@ def test_frame_seeds_by_another_route() -> None:
     digest = hashlib.sha256(b"7 0012").hexdigest()
     assert frame_seed(7, "0012") == int(digest[:16], 16) // 2 < 2**63
     assert len({frame_seed(seed, f"{n:04d}") for seed in range(3) for n in range(500)}) == 1500
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(0, 100), st.sampled_from(WITHHELD))
+def test_what_is_given_and_what_is_withheld_are_the_scan(seed: int, frame: int, rules: Sparsify) -> None:
+    scan = make_scan(frame)
+    before = scan.copy()
+    parts = drawn(scan, rules, seed, intrinsics=STREET)
+    assert set(parts) == {"sparse_depth", "depth"}
+    assert all(part.dtype == np.float32 and part.shape == scan.shape for part in parts.values())
+    assert not ((parts["sparse_depth"] > 0) & (parts["depth"] > 0)).any()
+    assert np.array_equal(parts["sparse_depth"] + parts["depth"], scan) and np.array_equal(scan, before)
+    # what is given does not depend on whether the rest is kept
+    assert np.array_equal(parts["sparse_depth"], sparsify(scan, replace(rules, withhold=False), seed, intrinsics=STREET))
+    if rules.drop == 1.0:
+        assert not parts["sparse_depth"].any()
+    if rules.points == 40:
+        assert np.count_nonzero(parts["depth"]) == np.count_nonzero(scan) - 40
+
+
+@pytest.mark.parametrize("rules", WITHHELD)
+def test_neither_part_holds_a_return_that_the_camera_cannot_see(rules: Sparsify) -> None:
+    for frame in range(4):
+        scan = make_scan(frame)
+        hidden = occluded(scan, STREET)
+        assert hidden.any()
+        parts = drawn(scan, replace(rules, scanner="kitti", unoccluded=True), frame, intrinsics=STREET)
+        for part in parts.values():
+            assert not part[hidden].any()
+        # judged once, by the whole scan: the rest is all there
+        assert np.array_equal(parts["sparse_depth"] + parts["depth"], np.where(hidden, np.float32(0), scan))
+
+
+def test_noise_is_on_what_is_given_alone_and_a_misplaced_scanner_leaves_the_truth_in_its_place() -> None:
+    scan = make_scan(0)
+    plain = drawn(scan, Sparsify("all", drop=0.5, withhold=True), 3)
+    noisy = drawn(scan, Sparsify("all", drop=0.5, noise=0.5, outliers=0.2, withhold=True), 3)
+    assert np.array_equal(noisy["depth"], plain["depth"])
+    given_ = plain["sparse_depth"] > 0
+    assert np.array_equal(noisy["sparse_depth"] > 0, given_)
+    assert (noisy["sparse_depth"] != plain["sparse_depth"])[given_].mean() > 0.9
+    moved = drawn(scan, Sparsify("all", drop=0.5, turn=3.0, withhold=True), 3, intrinsics=STREET)
+    learned = moved["depth"] > 0
+    assert np.array_equal(moved["depth"][learned], scan[learned])
+    assert np.array_equal(learned, (scan > 0) & (moved["sparse_depth"] == 0))
+
+
+def test_nothing_is_withheld_unasked() -> None:
+    depth = make_depth(0)
+    assert set(drawn(depth, Sparsify(), 0)) == {"sparse_depth"}
+    assert np.array_equal(drawn(depth, Sparsify(points=9), 4)["sparse_depth"], sparsify(depth, Sparsify(points=9), 4))
+
+
+def test_only_a_scan_can_be_divided() -> None:
+    with pytest.raises(ConfigError, match="so sparse.source cannot be depth. Leave one out"):
+        Sparsify(source="depth", withhold=True)
+    with pytest.raises(ConfigError, match="leaves nothing to learn. Set sparse.drop=0.2, or sparse.pattern=lines"):
+        Sparsify("all", withhold=True, drop=(0.0, 0.0))
+    assert Sparsify(withhold=True).key({"depth", "sparse_depth"}) == "sparse_depth"
+    with pytest.raises(ConfigError, match="made of 'sparse_depth', which this data set lacks"):
+        Sparsify(withhold=True).key({"depth", "image"})
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
+from diorama.data.sparsify import Sparsify
 from diorama.data.transforms import colour_matrix, eval_transform, train_transform
 from diorama.data.view import View
 from diorama.errors import ConfigError, ShapeError
@@ -224,6 +225,32 @@ def test_colour_stays_in_range_and_varies():
 @dataclass
 class Boxed:
     image: Tensor
+
+
+def test_what_is_withheld_of_a_scan_becomes_the_depth_of_the_sample():
+    scan = torch.zeros(1, H, W)
+    scan[0, 1::3, 2::5] = torch.arange(16 * 13).reshape(16, 13) + 1.0
+    given_sample = {"sparse_depth": SparseDepth(scan), "intrinsics": Intrinsics(K, canvas_size=(H, W)), "meta": {"id": "scan"}}
+    mirrored = View((H, W), flip=1.0)
+    for rules in (Sparsify("all", drop=0.4, withhold=True), Sparsify("lines", lines=40, scanner="kitti", withhold=True)):
+        transform = train_transform(mirrored, rules)
+        torch.manual_seed(1)
+        moved = transform(given_sample)
+        given_points, learned = moved["sparse_depth"], moved["depth"]
+        assert type(given_points) is SparseDepth
+        assert type(learned) is Depth
+        first, second = given_points.as_subclass(Tensor), learned.as_subclass(Tensor)
+        assert first.any()
+        assert second.any()
+        assert not ((first > 0) & (second > 0)).any()
+        assert torch.equal(first + second, scan.flip(-1))
+        torch.manual_seed(1)
+        assert torch.equal(transform(given_sample)["depth"].as_subclass(Tensor), second)
+    assert "depth" not in given_sample
+    # depth that the sample brings along is replaced: it is not what was taken out of the scan
+    torch.manual_seed(1)
+    again = train_transform(mirrored, rules)({**given_sample, "depth": Depth(torch.full((1, H, W), 7.0))})
+    assert torch.equal(again["depth"].as_subclass(Tensor), second)
 
 
 def test_trap_a_sample_that_is_no_dict_is_refused():

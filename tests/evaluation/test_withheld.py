@@ -14,6 +14,8 @@ from diorama.data.sparsify import frame_seed
 from diorama.errors import DataError, ProtocolError
 from diorama.evaluation.protocols import PROTOCOLS, by_name
 from diorama.evaluation.withheld import HOW, TARGETS, How, counted
+from diorama.running.evaluate import evaluate_model
+from diorama.running.points import with_points
 from diorama.running.withheld import WithheldDataset, evaluate_withheld
 from diorama.types import Frame, Inputs, Prediction
 
@@ -95,6 +97,32 @@ def test_the_network_gets_what_is_left_and_the_truth_is_what_was_taken() -> None
         returns = np.count_nonzero(whole["sparse_depth"])
         assert np.count_nonzero(frame["depth"]) == round(0.2 * returns)
     assert "depth" in data.provides
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_the_targets_of_each_end_give_the_same_score_frame_by_frame(how: How) -> None:
+    together = evaluate_withheld(ten, Scans(), how, crop="none", progress=False, draws=20)
+    for end, expected in together.items():
+        protocol = by_name(f"kitti_withheld_{how}{end}").vary(crop="none")
+        data = WithheldDataset(Scans(), how, targets=end)
+        found = evaluate_model(ten, data, protocol, inputs=("sparse_depth",), progress=False, draws=20)
+        assert {name: measured.value for name, measured in found.values.items()} == {
+            name: measured.value for name, measured in expected.values.items()
+        }
+        assert found.rows["depth/n"].tolist() == expected.rows["depth/n"].tolist()
+        found.values["rmse"].better_than(expected.values["rmse"])  # they may be compared
+        assert found.protocol == expected.protocol
+        with_others = with_points(Scans(), by_name(f"kitti_withheld_{how}{end}"), ("sparse_depth",))
+        assert np.array_equal(with_others.frame(1)["depth"], data.frame(1)["depth"])
+        assert np.array_equal(with_others.frame(1)["sparse_depth"], data.frame(1)["sparse_depth"])
+
+
+def test_points_withheld_in_another_way_are_not_judged_by_the_usual_name() -> None:
+    usual = by_name("kitti_withheld_random").vary(crop="none")
+    with pytest.raises(ProtocolError, match="the data give 'the other returns as they are'"):
+        evaluate_model(ten, WithheldDataset(Scans(), clean=False), usual, inputs=("sparse_depth",), progress=False, draws=0)
+    found = evaluate_model(ten, WithheldDataset(Scans(), share=0.5), usual, inputs=("sparse_depth",), progress=False, draws=0)
+    assert "50 % of the returns" in found.protocol.truth
 
 
 def test_protocols_say_what_was_withheld_and_what_is_counted() -> None:

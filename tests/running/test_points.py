@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +15,20 @@ import torch
 from diorama import catalog
 from diorama.cli import main
 from diorama.config import RunConfig, read_config
+from diorama.data.kitti_fixtures import write_kitti
 from diorama.data.loader import seeded, to_sample
 from diorama.data.sparse_dataset import SparseDataset
 from diorama.data.sparsify import Sparsify
 from diorama.data.transforms import train_transform
 from diorama.data.view import View
 from diorama.data.world.dataset import WorldIndoor
-from diorama.errors import ConfigError, ProtocolError
+from diorama.errors import ConfigError, ProtocolError, UserError
 from diorama.evaluation.points import points_of
 from diorama.evaluation.protocols import by_name
 from diorama.running.evaluate import evaluate_model
 from diorama.running.points import with_points
 from diorama.running.train import train
-from diorama.types import Inputs, Prediction
+from diorama.types import Frame, Inputs, Prediction
 
 ROOMS: dict[str, Any] = {"frames": 3, "size": [48, 64], "stereo": False}
 TINY = {
@@ -138,6 +140,70 @@ def test_a_completion_is_trained_judged_and_used(
     capsys.readouterr()
     assert main(["predict", str(tmp_path / "points.npy"), "--model", str(run), "--out", str(tmp_path / "dense")]) == 0
     assert (tmp_path / "dense" / "points.depth.png").is_file()
+
+
+def test_dense_truth_is_judged_against_where_there_is_some() -> None:
+    rules = Sparsify("all", drop=0.5, withhold=True)
+    frame = with_points(rooms(), by_name("world_indoor"), ("sparse_depth",), rules).frame(0)
+    assert np.array_equal(frame["depth"], rooms().frame(0)["depth"])
+    scans = rooms()
+    scans.provides -= {"depth"}
+    alone = with_points(scans, by_name("world_indoor"), ("sparse_depth",), rules)
+    frame = alone.frame(0)
+    assert np.array_equal(frame["sparse_depth"] + frame["depth"], rooms().frame(0)["sparse_depth"])
+
+    def constant(inputs: Inputs) -> Prediction:
+        return Prediction(depth=np.full_like(inputs["sparse_depth"], 3))
+
+    found = evaluate_model(constant, alone, "world_indoor", inputs=("sparse_depth",), draws=0, progress=False)
+    assert found.protocol.truth == "what the rules take out of the scan"
+
+
+def write_scans(root: Path, frames: int = 4) -> Path:
+    """Frames in the layout of `kitti_lidar` without dense depth: a slope, known on every fifth row and sixth column."""
+    row, column = np.mgrid[:352, :1216].astype(np.float32)
+    made = []
+    for number in range(frames):
+        depth = 60 - 0.14 * row + 0.002 * column + number
+        known = (row % 5 == 2) & (column % 6 == number) & (row > 60)
+        image = np.full((352, 1216, 3), 40 + number, np.uint8)
+        camera = np.array([[720.0, 0, 608], [0, 720, 172], [0, 0, 1]])
+        made.append(Frame(image=image, depth=depth, sparse_depth=np.where(known, depth, np.float32(0)), intrinsics=camera, meta={}))
+    write_kitti(made, root, "test")
+    return root / "depth_selection" / "test_depth_completion_anonymous"
+
+
+def test_a_completion_is_learned_from_scans_alone_and_judged_on_what_was_withheld(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans = write_scans(tmp_path / "scans")
+    assert not (scans / "groundtruth_depth").exists()
+    sections = settings(trainer={"steps": 2, "batch_size": 2})
+    sections |= {
+        "model": TINY,
+        "data": {"name": "kitti_lidar", "root": str(scans)},
+        "view": {"size": [352, 1216], "crop": [64, 96], "flip": 0.5, "cache": False},
+        "evaluation": {"protocol": "kitti_withheld_random_unoccluded"},
+    }
+    with pytest.raises(UserError, match="'depth'"):
+        train(RunConfig.from_dict(sections))
+    sections["sparse"] = {"pattern": "lines", "lines": [48, 32], "scanner": "kitti", "unoccluded": True, "withhold": True}
+    run = train(RunConfig.from_dict(sections))
+    losses = [float(line["depth"]) for line in csv.DictReader((run / "metrics.csv").read_text().splitlines())]
+    assert len(losses) == 2
+    assert all(np.isfinite(loss) and loss > 0 for loss in losses)
+    stored = json.loads((run / "metrics.json").read_text())
+    assert stored["protocol"]["name"] == "kitti_withheld_random_unoccluded"
+    assert (
+        stored["protocol"]["truth"] == "withheld from the input: 20 % of the returns at random, seed 0; counted: those that the camera sees"
+    )
+    assert main(["evaluate", str(run), "--out", str(tmp_path / "again")]) == 0
+    again = json.loads((tmp_path / "again" / "metrics.json").read_text())
+    assert again["protocol"] == stored["protocol"]
+    assert again["metrics"]["rmse"]["value"] == pytest.approx(stored["metrics"]["rmse"]["value"], rel=1e-4)
+    capsys.readouterr()
+    assert main(["predict", str(scans / "velodyne_raw"), "--model", str(run), "--out", str(tmp_path / "dense"), "--save", "depth"]) == 0
+    assert len(list((tmp_path / "dense").glob("*.depth.png"))) == 4
 
 
 def test_dense_depth_alone_is_answered_before_training(settings: Callable[..., dict[str, Any]], monkeypatch: Any) -> None:

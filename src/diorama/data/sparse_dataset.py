@@ -5,7 +5,7 @@ from __future__ import annotations
 from diorama.data.base import SceneDataset, WrappedDataset
 from diorama.data.crop import cut, extent
 from diorama.data.scan import Lidar
-from diorama.data.sparsify import Sparsify, frame_seed, sparsify
+from diorama.data.sparsify import Sparsify, drawn, frame_seed
 from diorama.errors import ConfigError, ShapeError
 from diorama.types import Frame
 
@@ -53,7 +53,9 @@ class SparseDataset(WrappedDataset):
             raise ConfigError(
                 f"these sparse rules need '{key}', which {dataset.name} lacks. Use sparse.pattern=random without misplacement."
             )
-        self.provides = dataset.provides | {"sparse_depth"}
+        self.provides = dataset.provides | ({"sparse_depth", "depth"} if rules.withhold else {"sparse_depth"})
+        if rules.withhold:
+            self.truth = "what the rules take out of the scan"
         # what a cached copy depends on, as text: objects are no part of a fingerprint
         self.settings = (
             repr(rules),
@@ -68,7 +70,7 @@ class SparseDataset(WrappedDataset):
         frame: Frame = {**self.dataset.frame(index)}
         if self.crop is not None:
             frame = centre_crop(frame, self.crop)
-        frame["sparse_depth"] = sparsify(
+        parts = drawn(
             frame[self._key],
             self.rules,
             frame_seed(self.seed, self.ids[index]),
@@ -77,4 +79,5 @@ class SparseDataset(WrappedDataset):
             lidar=Lidar.from_meta(frame.get("meta", {})),
             scanned=self._key == "sparse_depth",
         )
+        frame.update(parts)  # type: ignore[typeddict-item]
         return frame

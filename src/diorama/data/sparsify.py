@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -67,6 +67,8 @@ class Sparsify:
     """How far [m] the scanner is from where the calibration says; the direction is drawn for each frame. Needs the intrinsics."""
     turn: float = 0.0
     """How far [degrees] it is turned, about an axis drawn for each frame. Needs the intrinsics."""
+    withhold: bool = False
+    """Where there is no truth but the scan: what the rules take out of it becomes the depth to learn (see `drawn`)."""
 
     def __post_init__(self) -> None:
         if self.pattern not in ("all", "random", "grid", "lines", "corners"):
@@ -77,7 +79,11 @@ class Sparsify:
             raise ConfigError(f"sparse.scanner is '{self.scanner}': choose camera or kitti.")
         if self.unoccluded and self.scanner == "camera":
             raise ConfigError("sparse.unoccluded has no meaning for a scanner in the camera's place. Set sparse.scanner=kitti.")
+        if self.withhold and self.source == "depth":
+            raise ConfigError("sparse.withhold divides a scan into input and truth, so sparse.source cannot be depth. Leave one out.")
         points, lines, drop = _numbers(self.points), _numbers(self.lines), _numbers(self.drop)
+        if self.withhold and self.pattern == "all" and not self.holes and not any(drop):
+            raise ConfigError("sparse.withhold with all points leaves nothing to learn. Set sparse.drop=0.2, or sparse.pattern=lines.")
         if len(points) not in (1, 2) or not 1 <= points[0] <= points[-1]:
             raise ConfigError(f"sparse.points is {self.points}: give a number of at least 1, or two rising ones, e.g. [50, 5000].")
         if not lines or not all(1 <= n <= 64 for n in lines):
@@ -110,7 +116,8 @@ class Sparsify:
         Raises:
             ConfigError: the one that `source` asks for, or with `auto` either, is not among them.
         """
-        wanted: tuple[Literal["depth", "sparse_depth"], ...] = ("sparse_depth", "depth") if self.source == "auto" else (self.source,)
+        source = "sparse_depth" if self.withhold else self.source
+        wanted: tuple[Literal["depth", "sparse_depth"], ...] = ("sparse_depth", "depth") if source == "auto" else (source,)
         for key in wanted:
             if key in provided:
                 return key
@@ -171,6 +178,29 @@ def sparsify(
     if (rules.shift > 0 or rules.turn > 0) and intrinsics is not None:
         sparse = scan.moved(sparse, intrinsics, *_misplacement(rules, _random(seed, _MOVE)))
     return sparse
+
+
+def drawn(
+    depth: F32,
+    rules: Sparsify,
+    seed: int,
+    *,
+    intrinsics: NDArray[np.float64] | None = None,
+    image: NDArray[np.uint8] | None = None,
+    lidar: Lidar | None = None,
+    scanned: bool | None = None,
+) -> dict[str, F32]:
+    """What a sample gets by `rules`, under its keys: `sparse_depth`, and with `rules.withhold` also `depth`.
+
+    That depth is the scan where `sparse_depth` is empty. With `rules.unoccluded` neither of the two holds returns that the camera
+    cannot see. Arguments and errors are those of `sparsify`.
+    """
+    known: dict[str, Any] = {"intrinsics": intrinsics, "image": image, "lidar": lidar, "scanned": scanned}
+    if not rules.withhold:
+        return {"sparse_depth": sparsify(depth, rules, seed, **known)}
+    whole = sparsify(depth, Sparsify(pattern="all", scanner=rules.scanner, unoccluded=rules.unoccluded), seed, **known)
+    sparse = sparsify(whole, replace(rules, unoccluded=False), seed, **known)
+    return {"sparse_depth": sparse, "depth": np.where(sparse > 0, np.float32(UNKNOWN_DEPTH), whole)}
 
 
 def _random(seed: int, part: int) -> np.random.Generator:

@@ -19,7 +19,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from diorama.data.scan import Lidar
-from diorama.data.sparsify import Sparsify, sparsify
+from diorama.data.sparsify import Sparsify, drawn
 from diorama.data.view import View
 from diorama.errors import ConfigError, ShapeError
 from diorama.tensors import Depth, Disparity, Intrinsics, SparseDepth, move_intrinsics, scale_matrix, splat
@@ -158,7 +158,7 @@ class Fit(_Move):
 
 
 class DrawPoints(v2.Transform):
-    """Gives a sample the `sparse_depth` that `rules` make of its own, or of its depth; seeded like every random transform."""
+    """Gives a sample what `rules` make of its own sparse depth, or of its depth (`drawn`); seeded like every random transform."""
 
     def __init__(self, rules: Sparsify) -> None:
         super().__init__()
@@ -173,8 +173,10 @@ class DrawPoints(v2.Transform):
             image = (sample["image"].as_subclass(Tensor).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         camera = sample["intrinsics"].as_subclass(Tensor).double().numpy() if self.rules.needs_intrinsics else None
         seed, lidar = int(torch.randint(2**62, ())), Lidar.from_meta(sample.get("meta", {}))
-        points = sparsify(_plane(sample[key]), self.rules, seed, intrinsics=camera, image=image, lidar=lidar, scanned=key == "sparse_depth")
-        return {**sample, "sparse_depth": SparseDepth(torch.from_numpy(points)[None])}
+        scanned = key == "sparse_depth"
+        parts = drawn(_plane(sample[key]), self.rules, seed, intrinsics=camera, image=image, lidar=lidar, scanned=scanned)
+        kinds = {"sparse_depth": SparseDepth, "depth": Depth}
+        return {**sample, **{name: kinds[name](torch.from_numpy(part)[None]) for name, part in parts.items()}}
 
 
 def train_transform(view: View, sparse: Sparsify | None = None) -> Augment | v2.Compose:

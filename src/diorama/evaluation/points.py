@@ -13,8 +13,10 @@ _SAID = {"pattern", "points", "lines", "scanner", "step"}
 
 
 def points_of(dataset: SceneDataset) -> str:
-    """The rule that the sparse depth of `dataset` is drawn by; empty if it is the data's own, or if there is none."""
-    return points_text(dataset.rules, dataset.seed, dataset.crop) if isinstance(dataset, SparseDataset) else ""
+    """The rule that the sparse depth of `dataset` is drawn by, or what it says in an attribute `points`; empty if it is the data's own."""
+    if isinstance(dataset, SparseDataset):
+        return points_text(dataset.rules, dataset.seed, dataset.crop)
+    return str(getattr(dataset, "points", ""))
 
 
 def points_text(rules: Sparsify, seed: int | None = None, crop: tuple[int, int] | None = None) -> str:

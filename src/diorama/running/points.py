@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from diorama.data.base import SceneDataset, WrappedDataset
 from diorama.data.cache import CachedDataset
@@ -11,6 +12,8 @@ from diorama.data.sparsify import Sparsify
 from diorama.errors import ConfigError
 from diorama.evaluation.points import points_text
 from diorama.evaluation.protocols import Protocol
+from diorama.evaluation.withheld import named
+from diorama.running.withheld import WithheldDataset
 from diorama.types import Frame
 
 NYUV2_SIZE, NYUV2_CROP = (240, 320), (228, 304)
@@ -33,6 +36,8 @@ def with_points(dataset: SceneDataset, protocol: Protocol, inputs: Sequence[str]
     """
     if "sparse_depth" not in inputs or isinstance(dataset, SparseDataset):
         return dataset
+    if (withheld := named(protocol.name)) is not None:
+        return WithheldDataset(dataset, withheld[0], targets=withheld[1])
     if "depth" not in dataset.provides and (protocol.sparse in _NYUV2_POINTS or "sparse_depth" not in dataset.provides):
         raise ConfigError(f"{dataset.name} has no depth to draw points of. Choose data with depth: `diorama data list`.")
     if protocol.sparse in _NYUV2_POINTS:
@@ -41,6 +46,8 @@ def with_points(dataset: SceneDataset, protocol: Protocol, inputs: Sequence[str]
             dataset = CachedDataset(dataset, NYUV2_SIZE)
         return SparseDataset(dataset, _NYUV2_POINTS[protocol.sparse], seed=0, crop=NYUV2_CROP)
     if own is not None:
+        # returns taken out of a scan stand for truth only where there is no other
+        own = replace(own, withhold=own.withhold and "depth" not in dataset.provides)
         return SparseDataset(dataset, own, seed=0)
     if "sparse_depth" not in dataset.provides:
         fitting = [name for name in ("nyuv2_completion_500",) if dataset.name == "nyuv2"]

@@ -55,7 +55,8 @@ def source_keys(config: RunConfig, method: Method, dataset: SceneDataset) -> fro
     rules = config.sparse
     if rules is None or "sparse_depth" not in method.requires:
         return method.requires
-    return (method.requires - {"sparse_depth"}) | {rules.key(dataset.provides)} | rules.needs
+    made = {"sparse_depth", "depth"} if rules.withhold else {"sparse_depth"}
+    return (method.requires - made) | {rules.key(dataset.provides)} | rules.needs
 
 
 def launch(config: RunConfig, run: RunFolder) -> tuple[Fabric, RunFolder]:

@@ -35,17 +35,21 @@ class WithheldDataset(WrappedDataset):
         share: of the returns, or of the lines.
         seed: another seed takes other returns.
         clean: remove returns that the camera cannot see from the input, judged by the input alone.
+        targets: which of the returns taken out are `depth`, one of `withheld.TARGETS`.
 
     Raises:
         DataError: the data set has no scan.
     """
 
-    def __init__(self, dataset: SceneDataset, how: How = "random", share: float = SHARE, seed: int = 0, clean: bool = True) -> None:
+    def __init__(
+        self, dataset: SceneDataset, how: How = "random", share: float = SHARE, seed: int = 0, clean: bool = True, targets: str = ""
+    ) -> None:
         super().__init__(dataset)
         lacking = {"sparse_depth", "intrinsics"} - dataset.provides
         if lacking:
             raise DataError(f"{dataset.name} has no '{min(lacking)}', so nothing can be withheld. Choose data with a scan: kitti_lidar.")
-        self.how, self.share, self.seed, self.clean = how, share, seed, clean
+        self.how, self.share, self.seed, self.clean, self.targets = how, share, seed, clean, targets
+        self.truth, self.points = truth_text(how, targets, share, seed), input_text(clean)
         self.provides = dataset.provides | {"depth"}
 
     def parts(self, index: int) -> tuple[Frame, Withheld]:
@@ -57,10 +61,10 @@ class WithheldDataset(WrappedDataset):
         return frame, divided
 
     def frame(self, index: int) -> Frame:
-        """Frame number `index`, all withheld returns as its depth; `meta["withheld"]` holds the division."""
+        """Frame number `index`, the withheld returns as its depth; `meta["withheld"]` holds the division."""
         frame, divided = self.parts(index)
         meta: dict[str, Any] = {**frame.get("meta", {}), "withheld": divided}
-        return Frame(**{**frame, "sparse_depth": divided.sparse, "depth": divided.target, "meta": meta})
+        return Frame(**{**frame, "sparse_depth": divided.sparse, "depth": counted(divided)[self.targets], "meta": meta})
 
 
 def evaluate_withheld(
