@@ -7,21 +7,19 @@ that names the key and, for a key that does not exist, the nearest one that does
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, set_parsing_settings
 
-from diorama import catalog, recipes
+from diorama import catalog, recipes, stream_settings
 from diorama.data.sparsify import Sparsify
 from diorama.data.view import View
 from diorama.errors import ConfigError, suggest
+from diorama.parsing import parsed, plain
 from diorama.training.settings import Trainer
 
 if TYPE_CHECKING:
@@ -70,6 +68,8 @@ class RunConfig:
     evaluation: Evaluation = field(default_factory=Evaluation)
     sparse: Sparsify | None = None
     """Which points of its depth a network of sparse depth is given; None: the sparse depth that the data have."""
+    streams: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each stream of the method reads: fields of `data` that differ for it, or a data set of its own by `name`, and its `part`."""
     seed: int = 0
     """Decides weights, order, augmentation and random pixels."""
     out: Path = Path("runs")
@@ -82,12 +82,13 @@ class RunConfig:
             "data": {"name": self.dataset, **self.data},
             **{name: dataclasses.asdict(getattr(self, name)) for name in SETTINGS},
             **{name: dataclasses.asdict(getattr(self, name)) for name in OPTIONAL if getattr(self, name) is not None},
+            **({stream_settings.SECTION: self.streams} if self.streams else {}),
             "seed": self.seed,
             "out": self.out,
         }
-        plain = _plain(settings)
-        assert isinstance(plain, dict)
-        return plain
+        found = plain(settings)
+        assert isinstance(found, dict)
+        return found
 
     def to_yaml(self) -> str:
         """The text of `config.yaml`."""
@@ -102,13 +103,16 @@ class RunConfig:
         """
         return read_config([], settings=settings)
 
-    def open_dataset(self, split: str) -> SceneDataset:
-        """The data set of this run.
+    def open_dataset(self, split: str, stream: str | None = None) -> SceneDataset:
+        """The data set of this run, or the one that `stream` reads, whole.
 
         Raises:
             DataError: files are missing, or there is no such split.
         """
-        opened: SceneDataset = catalog.dataset(self.dataset)(split=split, **self.data)
+        own = {key: value for key, value in self.streams.get(stream or "", {}).items() if key != "part"}
+        fields = own if "name" in own else {"name": self.dataset, **self.data, **own}
+        kind = catalog.dataset(fields["name"])
+        opened: SceneDataset = kind(split=split, **{key: value for key, value in fields.items() if key != "name"})
         return opened
 
 
@@ -136,14 +140,12 @@ def read_config(flags: Sequence[str], settings: Mapping[str, Any] | None = None)
     layers, rest = _split_files(flags)
     if settings is not None:
         layers.append(recipes.checked(settings, "settings"))
+    streams, layers, rest = stream_settings.taken(layers, rest)
     names = {section: _name_of(section, rest, layers) for section in CHOICES}
     optional = [name for name in OPTIONAL if any(name in layer for layer in layers) or any(word.startswith(f"--{name}.") for word in rest)]
     parser = build_parser(names["model"], names["data"], optional)
-    try:
-        parsed = parser.parse_args([f"--config={_as_text(layer)}" for layer in layers] + rest)
-    except ArgumentError as error:
-        raise ConfigError(reworded(str(error), parser.get_defaults(skip_validation=True).keys())) from error
-    return _assembled(parsed.as_dict())
+    run = _assembled(parsed(parser, layers, rest, (*OPTIONAL, stream_settings.SECTION)))
+    return dataclasses.replace(run, streams=stream_settings.read_streams(streams, run.dataset, run.data))
 
 
 def build_parser(method: str | None, dataset: str | None, optional: Iterable[str] = OPTIONAL) -> ArgumentParser:
@@ -176,6 +178,7 @@ def overview() -> str:
         "also:\n"
         "  --resume DIR          go on with the stopped run in this folder\n"
         "  --print_config        print the whole configuration as YAML and stop; --config reads it back\n"
+        "  --streams.NAME.FIELD  what one stream of a method reads: a field of the data set, name of another one, or part '[0, 2]'\n"
         "  --model.help NAME     the fields of a method\n"
         "  --data.help NAME      the fields of a data set\n"
         "  --debug               show the traceback of an error\n\n"
@@ -197,42 +200,6 @@ def fields_help(section: str, name: str) -> str:
     else:
         parser.add_class_arguments(catalog.dataset(name), section, skip={"split"}, instantiate=False)
     return str(parser.format_help())
-
-
-def reworded(message: str, known: Iterable[str], command: str = "diorama train") -> str:
-    """jsonargparse's `message` as one line that ends with what to do.
-
-    An unknown key comes in three wordings: as a flag, inside a section of a file, at the top of a file.
-    """
-    message = " ".join(message.split())
-    known = list(known)
-    if found := re.match(r"unrecognized arguments: (?:--)?([^\s=]+)", message, re.IGNORECASE):
-        return _unknown_key(found[1], known)
-    if found := re.search(r"Group '([^']+)' does not accept (?:option|nested key) '([^']+)'", message):
-        return _unknown_key(f"{found[1]}.{found[2]}", known)
-    if found := re.search(r"Option '([^']+)' is not accepted", message):
-        return _unknown_key(found[1], known)
-    if found := re.search(r"arguments are required: (.+)", message):
-        first = found[1].split(",")[0].strip()
-        return f"{first} is missing. Set it in the YAML file or with --{first} VALUE."
-    if found := re.search(r'Parser key "([^"]+)": Expected an? (.+)\. Got value: (.*)', message):
-        expected = re.sub(r"<class '([^']+)'>|typing\.", lambda kind: kind[1] or "", found[2])
-        return f"{found[1]} is {found[3]!r}, expected {expected}. Correct it in the YAML file or with --{found[1]} VALUE."
-    return f"{message.rstrip('.')}. See `{command} --help`."
-
-
-def _unknown_key(key: str, known: Sequence[str]) -> str:
-    """What to say of a key that does not exist: the nearest one of its own section, else the section, else the nearest one anywhere."""
-    section, _, leaf = key.rpartition(".")
-    siblings = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
-    if section and not siblings:
-        return f"unknown section '{section}': {suggest(section, {*CHOICES, *SETTINGS, *OPTIONAL})}"
-    if close := difflib.get_close_matches(leaf, siblings, n=1):
-        return f"unknown key '{leaf}'{f' in {section}' if section else ''}: did you mean '{close[0]}'?"
-    leaves = {name.rpartition(".")[2]: name for name in known}
-    if close := difflib.get_close_matches(leaf, leaves, n=1):
-        return f"unknown key '{key}': did you mean '{leaves[close[0]]}'?"
-    return f"unknown key '{key}'. Known here: {', '.join(sorted(siblings if section else {*siblings, *CHOICES, *SETTINGS, *OPTIONAL}))}."
 
 
 def _split_files(flags: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -266,30 +233,16 @@ def _name_of(section: str, flags: Sequence[str], layers: Sequence[Mapping[str, A
     return str(names[-1])
 
 
-def _assembled(parsed: dict[str, Any]) -> RunConfig:
+def _assembled(values: dict[str, Any]) -> RunConfig:
     """The parsed values as dataclasses; each checks its own values."""
-    model, data = dict(parsed["model"]), dict(parsed["data"])
+    model, data = dict(values["model"]), dict(values["data"])
     method, dataset = str(model.pop("name")), str(data.pop("name"))
     return RunConfig(
         method=method,
         model=method_config(method)(**model),
         dataset=dataset,
         data=data,
-        seed=parsed["seed"],
-        out=Path(parsed["out"]).expanduser(),
-        **{section: settings(**parsed[section]) for section, settings in {**SETTINGS, **OPTIONAL}.items() if section in parsed},
+        seed=values["seed"],
+        out=Path(values["out"]).expanduser(),
+        **{section: settings(**values[section]) for section, settings in {**SETTINGS, **OPTIONAL}.items() if section in values},
     )
-
-
-def _as_text(layer: Mapping[str, Any]) -> str:
-    """`layer` as one line of YAML, which jsonargparse reads where it expects a file."""
-    return yaml.safe_dump(_plain(layer), default_flow_style=True, width=sys.maxsize, allow_unicode=True)
-
-
-def _plain(value: Any) -> Any:
-    """`value` in JSON types: tuples become lists, paths text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

@@ -13,8 +13,8 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from diorama import catalog
-from diorama.config import reworded
 from diorama.errors import ConfigError
+from diorama.parsing import reworded
 
 
 class VerbParser(argparse.ArgumentParser):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from diorama.data.loader import require
 from diorama.errors import ConfigError, DataError, ProtocolError, TrainingError
 from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import Protocol, by_name
-from diorama.methods.base import Method
 from diorama.running.evaluate_file import default_protocol
+from diorama.running.streams import Stream
 from diorama.training.run_folder import RunFolder
 from diorama.training.setup import build_fabric
 from diorama.types import IGNORE
@@ -28,35 +28,37 @@ from diorama.types import IGNORE
 logger = logging.getLogger("diorama")
 
 
-def check(config: RunConfig, method: Method, dataset: SceneDataset, baselines: Sequence[str | Path]) -> None:
+def check(config: RunConfig, streams: Mapping[str, Stream], baselines: Sequence[str | Path]) -> None:
     """Return if data, model, evaluation and baselines go together; after the training would be too late to tell.
 
     Raises:
         UserError: what does not.
     """
-    if "sparse_depth" in method.requires - dataset.provides and "depth" in dataset.provides and config.sparse is None:
-        raise ConfigError(f"{config.method} needs 'sparse_depth'; {dataset.name} has dense depth. Draw points of it: --sparse.points 500.")
-    require(config.method, source_keys(config, method, dataset), dataset)
-    classes, labels = getattr(config.model, "classes", None), dataset.labels
-    if "semantic" in method.requires and labels and classes not in (None, len(labels)):
-        raise ConfigError(f"model.classes is {classes}, {dataset.name} has {len(labels)} classes. Set model.classes={len(labels)}.")
+    for name, stream in streams.items():
+        check_stream(config, config.method if len(streams) == 1 else f"{config.method} (stream '{name}')", stream)
     config.view.require_smallest()
     for baseline in baselines:
         Run.read(baseline)
     held_out = evaluation_split(config)
     if held_out is None:
-        logger.warning("%s has no frames but those to train on: the model will not be evaluated", dataset.name)
+        logger.warning("%s has no frames but those to train on: the model will not be evaluated", config.dataset)
     else:
         rules(config, held_out)
 
 
-def source_keys(config: RunConfig, method: Method, dataset: SceneDataset) -> frozenset[str]:
-    """What is read of each training frame: what `method` requires, with the depth and the camera that its points are drawn from."""
-    rules = config.sparse
-    if rules is None or "sparse_depth" not in method.requires:
-        return method.requires
-    made = {"sparse_depth", "depth"} if rules.withhold else {"sparse_depth"}
-    return (method.requires - made) | {rules.key(dataset.provides)} | rules.needs
+def check_stream(config: RunConfig, reader: str, stream: Stream) -> None:
+    """Return if the data of `stream` have what it needs; `reader` is who needs it.
+
+    Raises:
+        ConfigError: a key is missing, or the model has another number of classes.
+    """
+    dataset = stream.dataset
+    if "sparse_depth" in stream.needs - dataset.provides and "depth" in dataset.provides and config.sparse is None:
+        raise ConfigError(f"{reader} needs 'sparse_depth'; {dataset.name} has dense depth. Draw points of it: --sparse.points 500.")
+    require(reader, stream.keys(config.sparse), dataset)
+    classes, labels = getattr(config.model, "classes", None), dataset.labels
+    if "semantic" in stream.needs and labels and classes not in (None, len(labels)):
+        raise ConfigError(f"model.classes is {classes}, {dataset.name} has {len(labels)} classes. Set model.classes={len(labels)}.")
 
 
 def launch(config: RunConfig, run: RunFolder) -> tuple[Fabric, RunFolder]:
@@ -126,20 +128,21 @@ def rules(config: RunConfig, held_out: SceneDataset) -> Protocol:
     return chosen.vary(flip=True) if config.evaluation.flip else chosen
 
 
-def about(config: RunConfig, steps: int, origin: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def about(config: RunConfig, steps: int, origin: Mapping[str, Any] | None = None, data: str | None = None) -> dict[str, Any]:
     """What metrics.json says of a model: enough for Delta M to refuse a baseline of another kind.
 
     Args:
         config: the run.
         steps: that it took.
         origin: the model it started from, as `origin_of` tells; named in the budget, since a run that starts there has had more.
+        data: what it was trained on; None: the run's data set.
     """
     images = config.trainer.batch_size * config.trainer.devices * config.trainer.nodes
     return {
         "method": config.method,
         "tasks": getattr(config.model, "tasks", "both"),
         "backbone": getattr(config.model, "backbone", None),
-        "data": config.dataset,
+        "data": data or config.dataset,
         "budget": f"{steps} steps of {images} at {config.view.window[0]}x{config.view.window[1]}"
         + (f" from {origin['model']}" if origin else ""),
         "seed": config.seed,
@@ -147,16 +150,22 @@ def about(config: RunConfig, steps: int, origin: Mapping[str, Any] | None = None
     }
 
 
-def count_labels(dataset: SceneDataset, classes: int) -> list[int]:
+def class_counts(streams: Mapping[str, Stream], classes: int) -> list[int]:
+    """Labelled pixels of every class over all streams with labels; raises what `count_labels` raises."""
+    counts = [count_labels(stream.dataset, classes, stream.needs) for stream in streams.values() if "semantic" in stream.needs]
+    return [sum(numbers) for numbers in zip(*counts, strict=True)]
+
+
+def count_labels(dataset: SceneDataset, classes: int, needs: Collection[str] = ("semantic", "depth")) -> list[int]:
     """Labelled pixels of every class over the whole training set.
 
     Raises:
-        TrainingError: a label that the model has no class for, or no frame with a label or, where there is depth, with a depth.
+        TrainingError: a label that the model has no class for, or no frame with a label or, where depth is needed, with a depth.
     """
     counts, known = np.zeros(256, np.int64), 0
     for frame in dataset:
         counts += np.bincount(frame["semantic"].reshape(-1), minlength=256)
-        known += int((frame["depth"] > 0).any()) if "depth" in frame else 1
+        known += int((frame["depth"] > 0).any()) if "depth" in frame and "depth" in needs else 1
     if not counts[:IGNORE].any() or not known:
         what = "known depth" if counts[:IGNORE].any() else "labelled pixel"
         raise TrainingError(f"{dataset.name} has no {what} in any of {len(dataset)} frames. Look at them with `diorama data check`.")

@@ -13,26 +13,24 @@ from lightning.fabric import Fabric
 
 from diorama import catalog
 from diorama.config import RunConfig
-from diorama.data.base import SceneDataset
-from diorama.data.cache import CachedDataset
-from diorama.data.loader import Source, StepLoader, move
-from diorama.data.transforms import train_transform
+from diorama.data.loader import StepLoader, move
 from diorama.errors import TrainingError
 from diorama.export.model_file import save_model
 from diorama.methods.base import Method, StepContext
 from diorama.running.evaluate import Evaluation, evaluate_model
 from diorama.running.origin import begin_with, keep, origin_of, require_same_start, told
 from diorama.running.points import with_points
-from diorama.running.preparation import about, advised, check, count_labels, evaluation_split, launch, rules, source_keys
+from diorama.running.preparation import about, advised, check, class_counts, evaluation_split, launch, rules
 from diorama.running.progress import TrainingProgress
 from diorama.running.report import write_report
+from diorama.running.streams import Stream, cached, material, open_streams, sources
 from diorama.running.torch_predictor import torch_gather, torch_predictor
 from diorama.training.average import MovingAverage
 from diorama.training.checkpoint import load_checkpoint, save_checkpoint
-from diorama.training.descend import descend
 from diorama.training.plan import Plan
 from diorama.training.run_folder import MetricsFile, RunFolder
 from diorama.training.setup import StopSign, agreed, first_says, is_first, seed_step
+from diorama.training.turns import take_turns
 from diorama.types import Sample
 
 logger = logging.getLogger("diorama")
@@ -57,10 +55,10 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
         StoppedError: SIGTERM or Ctrl-C; the run can be resumed.
     """
     method_class = catalog.method(config.method)
-    dataset = config.open_dataset("train")
     torch.manual_seed(config.seed)
     method: Method = method_class(config.model)
-    check(config, method, dataset, baselines)
+    streams = open_streams(config, method)
+    check(config, streams, baselines)
     if resume:
         require_same_start(Path(resume), config)
     origin = begin_with(method, config.trainer.start_from) if config.trainer.start_from and not resume else None
@@ -73,7 +71,7 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
                 run.write_config(config.to_dict())
                 if origin:
                     keep(run.path, origin)
-            training = Training(config, fabric, method, dataset, run)
+            training = Training(config, fabric, method, streams, run)
             if resume:
                 training.resume()
                 if fabric.is_global_zero:
@@ -99,23 +97,22 @@ class Training:
         config: what to do.
         fabric: launched.
         method: the network with its losses, on the CPU.
-        dataset: training frames.
+        streams: training frames.
         run: where results go.
     """
 
-    def __init__(self, config: RunConfig, fabric: Fabric, method: Method, dataset: SceneDataset, run: RunFolder) -> None:
+    def __init__(self, config: RunConfig, fabric: Fabric, method: Method, streams: Mapping[str, Stream], run: RunFolder) -> None:
         settings = config.trainer
         self.config, self.fabric, self.method, self.run_folder = config, fabric, method, run
-        self.dataset = CachedDataset(dataset, config.view.size) if config.view.cache else dataset
-        keys = tuple(sorted(source_keys(config, method, dataset)))
-        points = config.sparse if "sparse_depth" in method.requires else None
-        source = Source(self.dataset, train_transform(config.view, points), settings.batch_size, keys)
-        self.loader = StepLoader({"main": source}, config.seed, fabric.global_rank, fabric.world_size, settings.workers)
+        streams = cached(streams, config.view.size) if config.view.cache else streams
+        self.material = material(config, streams)
+        served = sources(config, streams)
+        self.loader = StepLoader(served, config.seed, fabric.global_rank, fabric.world_size, settings.workers)
         self.plan = Plan(method.stages, self.loader.steps_per_epoch())
         self.total = min(self.plan.total, settings.steps or self.plan.total)
         self.step = 0
-        if "semantic" in keys:
-            method.prepare({"class_counts": first_says(fabric, lambda: count_labels(self.dataset, method.config.classes))})
+        if any("semantic" in stream.needs for stream in streams.values()):
+            method.prepare({"class_counts": first_says(fabric, lambda: class_counts(streams, method.config.classes))})
         if settings.channels_last:
             method.to(memory_format=torch.channels_last)
         optimisers = method.optimisers()
@@ -195,26 +192,18 @@ class Training:
         meta: list[dict[str, Any]] = [entry for sample in batch.values() for entry in cast("list[Any]", sample["meta"])]
         on_device = move(batch, self.fabric.device, settings.channels_last)
         context = StepContext(self.step, stage, [int(entry["sample_seed"]) for entry in meta])
-        update = (self.step + 1) % settings.accumulate == 0
-        said: dict[str, float] = {}
-        for turn in self.method.turns(context):
-            # DDP decides in the forward pass whether the backward pass will share gradients
-            with self.fabric.no_backward_sync(self.module, enabled=not update):
-                with self.fabric.autocast():  # a marked method of an unwrapped module is not cast by Fabric
-                    terms = self.module.losses(on_device, context, turn)
-                total = descend(
-                    self.fabric,
-                    self.module,
-                    terms,
-                    self.optimisers[turn.optimiser],
-                    ids=[str(entry.get("id", entry.get("index"))) for entry in meta],
-                    step=self.step,
-                    clip_norm=settings.clip_norm,
-                    accumulate=settings.accumulate,
-                )
-            said |= {name: float(value.detach()) for name, value in terms.items()}
-            said["loss"] = said.get("loss", 0.0) + float(total)
-        if update:
+        said = take_turns(
+            self.fabric,
+            self.module,
+            self.method,
+            on_device,
+            context,
+            self.optimisers,
+            ids=[str(entry.get("id", entry.get("index"))) for entry in meta],
+            clip_norm=settings.clip_norm,
+            accumulate=settings.accumulate,
+        )
+        if (self.step + 1) % settings.accumulate == 0:
             self.average.update()
         return said
 
@@ -289,12 +278,12 @@ class Training:
                 save_model(
                     self.method,
                     self.run_folder.model,
-                    labels=self.dataset.labels,
-                    depth_cap=self.dataset.depth_cap,
+                    labels=self.material.labels,
+                    depth_cap=self.material.depth_cap,
                     input_size=self.config.view.size,
-                    training={"terms": self.dataset.terms, **about(self.config, self.step, origin), **told(origin)},
+                    training={"terms": self.material.terms, **about(self.config, self.step, origin, self.material.name), **told(origin)},
                 )
         found = self.evaluate(examples=2)
         if found is not None and held_out is not None and self.fabric.is_global_zero:
-            facts = about(self.config, self.total, origin)
+            facts = about(self.config, self.total, origin, self.material.name)
             write_report(found, self.run_folder.path, model=facts, baselines=baselines, run=self.run_folder.path)
