@@ -22,7 +22,8 @@ SUMMARY = """Measure a model on a data set under a named protocol; writes metric
 
 MODEL comes first: a shipped model (see `diorama methods`), a run folder or a model file. The data set is named with --data NAME, its
 arguments with --data.root DIR and so on; of a run folder neither they nor the protocol need be said again. A network of sparse depth is
-given the points that the protocol prescribes, else those of the data, else of --sparse.points N and so on (`diorama train --help`)."""
+given the points that the protocol prescribes, else those of the data, else of --sparse.points N and so on (`diorama train --help`).
+With --parser MODEL is judged the other way round: it makes photos of the label maps, and what the parser sees in them is measured."""
 
 
 def evaluate_model_file(words: Sequence[str]) -> int:
@@ -46,14 +47,16 @@ def evaluate_model_file(words: Sequence[str]) -> int:
     judged = {} if named else stored.get("evaluation", {})
     if drawn and rules is not None and rules.sparse:
         raise ConfigError(f"protocol {rules.name} says which points are given, so --sparse.* changes nothing. Leave one of them out.")
+    if drawn and own["parser"]:
+        raise ConfigError("photos are made of label maps, not of points, so --sparse.* changes nothing. Leave it out, or --parser.")
     split = own["split"] or judged.get("split")
     flip = bool(judged.get("flip")) if own["flip"] is None else own["flip"]
     dataset = catalog.dataset(name)(split=split, **settings) if split else _held_out(name, settings, rules.split if rules else "test")
     from diorama.running.evaluate_file import evaluate
 
-    out = Path(own["out"]).expanduser() if own["out"] else _default_out(str(model))
+    out = Path(own["out"]).expanduser() if own["out"] else _default_out(str(model), translated=own["parser"] is not None)
     found = evaluate(
-        str(model), dataset, protocol, out=out, flip=flip, sparse=Sparsify(**points) if points else None,
+        str(model), dataset, protocol, parser=own["parser"], out=out, flip=flip, sparse=Sparsify(**points) if points else None,
         size=own["size"], batch_size=own["batch_size"],
         baselines=own["baselines"], backend=own["backend"], device=own["device"], overwrite=own["overwrite"],
     )  # fmt: skip
@@ -67,6 +70,9 @@ def evaluate_model_file(words: Sequence[str]) -> int:
 def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--protocol", type=str | None, metavar="NAME", help="rules of the numbers; default: first of the data set")
     parser.add_argument("--list-protocols", action="store_true", help="print every protocol and stop")
+    parser.add_argument(
+        "--parser", type=str | None, metavar="MODEL", help="that judges the photos which a translating model makes of labels"
+    )
     parser.add_argument("--split", type=str | None, help="default: that of the protocol, else test, else val")
     parser.add_argument(
         "--flip", type=bool | None, help="average with the prediction on the mirrored image; default: as the run, else false"
@@ -74,7 +80,12 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--size", type=tuple[int, int] | None, metavar="[H,W]", help="that the network sees; default: as trained")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--baselines", type=list[str], default=[], metavar="[DIR,...]", help="single-task evaluations, for Delta M")
-    parser.add_argument("--out", type=str | None, metavar="DIR", help="default: evaluation/ in the run folder, else runs/evaluate-MODEL")
+    parser.add_argument(
+        "--out",
+        type=str | None,
+        metavar="DIR",
+        help="default: evaluation/ in the run folder, else runs/evaluate-MODEL; -translated if parsed",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier evaluation")
     parser.add_argument("--device", type=str, default="cpu", help="cpu or cuda")
     parser.add_argument("--backend", type=str, default="auto", help="auto, onnx or torch")
@@ -125,8 +136,8 @@ def _run_settings(model: Path) -> dict[str, Any]:
     return recipes.read_yaml(path) if path.is_file() and model.exists() else {}
 
 
-def _default_out(model: str) -> Path:
-    path = Path(model)
+def _default_out(model: str, *, translated: bool) -> Path:
+    path, suffix = Path(model), "-translated" if translated else ""
     if path.exists():
-        return (path if path.is_dir() else path.parent) / "evaluation"
-    return Path("runs") / f"evaluate-{model}"
+        return (path if path.is_dir() else path.parent) / f"evaluation{suffix}"
+    return Path("runs") / f"evaluate-{model}{suffix}"

@@ -23,7 +23,7 @@ UNITS = {"m": 1.0, "mm": 1000.0}
 """Unit that lengths are reported in -> how many of them make a metre."""
 
 _NO_COMPARISON = {"name"}
-_LATER = {"sparse": ""}
+_LATER = {"sparse": "", "parsed_by": ""}
 """Fields that came after the first version, with the value of a number stored before."""
 
 
@@ -59,6 +59,8 @@ class Protocol:
     """Filled in by an evaluation: the number of frames in the split."""
     sparse: str = ""
     """Where points are the input: which, as `points.points_text` writes it; empty: none, or all that the data have."""
+    parsed_by: str = ""
+    """Where photos made of the label maps are judged: the parser whose answer is compared with the maps; empty: nothing is made."""
 
     def __post_init__(self) -> None:
         crops.require_known(self.crop)
@@ -155,6 +157,7 @@ class Protocol:
             ("data", f"{self.dataset} {self.split}{frames}"),
             ("truth", self.truth + size),
             *([("input points", self.sparse)] if self.sparse else []),
+            *([("judged", f"photos made of the label maps, as {self.parsed_by} parses them")] if self.parsed_by else []),
             ("counted", f"{self.truth_floor:g} < depth < {self.cap:g} m"),
             ("crop", crops.describe(self.crop)),
             ("scale alignment", self.align),

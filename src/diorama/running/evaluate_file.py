@@ -17,14 +17,16 @@ from diorama.running.evaluate import Evaluation, evaluate_model
 from diorama.running.points import with_points
 from diorama.running.records import earlier_results
 from diorama.running.report import write_report
+from diorama.running.translate import Translator, load_translator, parser_id, translated
 from diorama.running.withheld import evaluate_withheld
 
 
 def evaluate(
-    model: str | Path | Predictor,
+    model: str | Path | Predictor | Translator,
     dataset: SceneDataset,
     protocol: str | Protocol | None = None,
     *,
+    parser: str | Path | Predictor | None = None,
     out: str | Path | None = None,
     sparse: Sparsify | None = None,
     flip: bool = False,
@@ -40,9 +42,11 @@ def evaluate(
     """Measure `model` on every frame of `dataset`; with `out` also metrics.json, CSV files and report.html there.
 
     Args:
-        model: a shipped name, a run or model folder, a model file, or a loaded `Predictor`.
+        model: a shipped name, a run or model folder, a model file, or a loaded `Predictor`; with a `parser` a loaded `Translator`.
         dataset: an opened data set.
         protocol: or its name; None takes the first one of the data set with its number of classes.
+        parser: likewise, a model that labels photos: `model` makes photos of the label maps, and what the parser sees in them is compared
+            with the maps; shows in the protocol's name.
         out: folder for the report.
         sparse: how points are drawn for a network of sparse depth where neither protocol nor data say it.
         flip: average with the prediction on the mirrored image; shows in the protocol's name.
@@ -58,7 +62,7 @@ def evaluate(
     Raises:
         ConfigError: a size below 1, or a size or a mirrored image under a protocol that knows neither.
         ProtocolError: no such protocol, or it does not fit the data or the baselines.
-        ModelError: the model cannot be loaded.
+        ModelError: a model cannot be loaded, makes no photos of label maps, or has other classes than the data.
         DataError: there is nothing to score against, or `out` holds results already and `overwrite` is not set.
     """
     if out is not None:
@@ -67,8 +71,20 @@ def evaluate(
         raise ConfigError(f"batch size {batch_size} and network size {size}. Choose 1 or more for each.")
     for baseline in baselines:
         Run.read(baseline)  # after the evaluation would be too late to tell
-    predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device)  # type: ignore[arg-type]
     rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
+    if parser is None:
+        if isinstance(model, Translator):
+            raise ConfigError(f"{model.name} makes photos of label maps, which only a parser can judge. Pass parser=.")
+        predictor = _loaded(model, backend, device)
+        facts = model_facts(predictor)
+    else:
+        if size is not None:
+            raise ConfigError("with a parser, both models see what they were trained at. Leave out --size.")
+        translator = load_translator(model, device=device)
+        predictor = _loaded(parser, backend, device)
+        dataset = translated(dataset, translator, predictor)
+        rules = rules.vary(parsed_by=parser_id(predictor))
+        facts = {**model_facts(translator), **{f"parser_{key}": value for key, value in model_facts(predictor).items()}}
     withheld = named(rules.name)
     _check_asked(rules, predictor, flip=flip, size=size)
     if flip:
@@ -84,8 +100,12 @@ def evaluate(
     if out is not None:
         for path in earlier_results(out):  # an evaluation without labels writes no confusion.csv over the old one
             path.unlink()
-        write_report(found, out, model=model_facts(predictor), baselines=baselines, run=Path(out).parent)
+        write_report(found, out, model=facts, baselines=baselines, run=Path(out).parent)
     return found
+
+
+def _loaded(model: str | Path | Predictor, backend: str, device: str) -> Predictor:
+    return model if isinstance(model, Predictor) else load(model, backend=backend, device=device)  # type: ignore[arg-type]
 
 
 def _check_asked(rules: Protocol, predictor: Predictor, *, flip: bool, size: tuple[int, int] | None) -> None:
@@ -126,7 +146,7 @@ def default_protocol(dataset: SceneDataset) -> Protocol:
     return next(own, PROTOCOLS["folder"])
 
 
-def model_facts(predictor: Predictor) -> dict[str, Any]:
+def model_facts(predictor: Predictor | Translator) -> dict[str, Any]:
     """What the report says of a model, and what Delta M compares: name, method, backbone, training data and budget."""
     config = predictor.config
     training = config["training"]

@@ -55,23 +55,24 @@ class Strip:
     error_bar: Bar | None
 
 
-def strip(example: Example, labels: LabelSet | None, error_top: float) -> Strip:
+def strip(example: Example, labels: LabelSet | None, error_top: float, photo: str = "Image") -> Strip:
     """The panels of one frame: photo, true, predicted and wrong classes, then true and predicted depth and its error.
 
     Args:
         example: the frame.
         labels: colours of the classes.
         error_top: absolute depth error [m] of the darkest colour, one for the whole page.
+        photo: caption of the photo.
     """
-    panels = [] if example.image is None else [Panel("Image", data_uri(_shrunk(example.image), photo=True))]
+    panels = [] if example.image is None else [Panel(photo, data_uri(_shrunk(example.image), photo=True))]
     if example.sparse_depth is not None:
         dots = thickened(example.sparse_depth)
         panels.append(Panel("Known depth", data_uri(_shrunk(depth_colours(dots, *depth_range(example.sparse_depth))), photo=True)))
     depth_bar = error_bar = None
     if labels is not None and example.semantic is not None and example.predicted_semantic is not None:
         truth, found = _shrunk(example.semantic, nearest=True), _shrunk(example.predicted_semantic, nearest=True)
-        photo = np.zeros((*truth.shape, 3), np.uint8) if example.image is None else example.image
-        grey = _shrunk(_resized(photo, example.semantic.shape))
+        picture = np.zeros((*truth.shape, 3), np.uint8) if example.image is None else example.image
+        grey = _shrunk(_resized(picture, example.semantic.shape))
         panels += [
             Panel("Semantics, truth", data_uri(labels.colour(truth))),
             Panel("Semantics, predicted", data_uri(labels.colour(found))),

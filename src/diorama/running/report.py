@@ -99,7 +99,9 @@ def render(
         calibration=sweep_figures.calibration_chart({f"read as {curve.law}": curve for curve in evaluation.calibration})
         if evaluation.calibration
         else None,
-        strips=[strip(example, evaluation.labels, top) for example in evaluation.examples],
+        strips=[
+            strip(example, evaluation.labels, top, "Generated photo" if protocol.parsed_by else "Image") for example in evaluation.examples
+        ],
         curves=figures.curves_chart(run / "metrics.csv") if run else None,
         model=[(key, value) for key, value in model.items() if value is not None],
         environment=environment(),
