@@ -67,30 +67,19 @@ def evaluate(
     """
     if out is not None:
         _check_free(Path(out), overwrite=overwrite)
-    if batch_size < 1 or (size is not None and min(size) < 1):
-        raise ConfigError(f"batch size {batch_size} and network size {size}. Choose 1 or more for each.")
-    for baseline in baselines:
-        Run.read(baseline)  # after the evaluation would be too late to tell
+    _check_readable(batch_size, size, baselines)
     rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
-    if parser is None:
-        if isinstance(model, Translator):
-            raise ConfigError(f"{model.name} makes photos of label maps, which only a parser can judge. Pass parser=.")
-        predictor = _loaded(model, backend, device)
-        facts = model_facts(predictor)
-    else:
-        if size is not None:
-            raise ConfigError("with a parser, both models see what they were trained at. Leave out --size.")
+    predictor = _loaded(model, backend, device) if parser is None else _loaded(parser, backend, device)
+    facts = model_facts(predictor)
+    if parser is not None:
         translator = load_translator(model, device=device)
-        predictor = _loaded(parser, backend, device)
-        dataset = translated(dataset, translator, predictor)
-        rules = rules.vary(parsed_by=parser_id(predictor))
-        facts = {**model_facts(translator), **{f"parser_{key}": value for key, value in model_facts(predictor).items()}}
-    withheld = named(rules.name)
+        dataset, rules = translated(dataset, translator, predictor), rules.vary(parsed_by=parser_id(predictor))
+        facts = {**model_facts(translator), **{f"parser_{key}": value for key, value in facts.items()}}
     _check_asked(rules, predictor, flip=flip, size=size)
     if flip:
         rules = rules.vary(flip=True)
     shared: dict[str, Any] = {"inputs": predictor.inputs, "batch_size": batch_size, "progress": progress}
-    if withheld:
+    if withheld := named(rules.name):
         how, targets = withheld
         found = evaluate_withheld(predictor.batch, dataset, how, **shared)[targets]
     else:
@@ -104,7 +93,9 @@ def evaluate(
     return found
 
 
-def _loaded(model: str | Path | Predictor, backend: str, device: str) -> Predictor:
+def _loaded(model: str | Path | Predictor | Translator, backend: str, device: str) -> Predictor:
+    if isinstance(model, Translator):
+        raise ConfigError(f"{model.name} makes photos of label maps, which only a parser can judge. Pass parser=.")
     return model if isinstance(model, Predictor) else load(model, backend=backend, device=device)  # type: ignore[arg-type]
 
 
@@ -112,8 +103,11 @@ def _check_asked(rules: Protocol, predictor: Predictor, *, flip: bool, size: tup
     """Return if protocol and model know what is asked of them.
 
     Raises:
-        ConfigError: a size or a mirrored image where scans are seen as they are, or a model without points judged on withheld ones.
+        ConfigError: a size or a mirrored image where scans are seen as they are, a size for two models, or a model without points judged
+            on withheld ones.
     """
+    if rules.parsed_by and size is not None:
+        raise ConfigError("with a parser, both models see what they were trained at. Leave out --size.")
     withheld, takes_points = named(rules.name), "sparse_depth" in predictor.inputs
     if withheld and (flip or size is not None):
         raise ConfigError(
@@ -123,6 +117,13 @@ def _check_asked(rules: Protocol, predictor: Predictor, *, flip: bool, size: tup
         raise ConfigError(f"{rules.name} judges what is made of the other returns; {predictor.name} takes none. Choose a completion.")
     if takes_points and size is not None:
         raise ConfigError(f"{predictor.name} sees sparse depth at its own size: resizing would lose points. Leave out --size.")
+
+
+def _check_readable(batch_size: int, size: tuple[int, int] | None, baselines: Sequence[str | Path]) -> None:
+    if batch_size < 1 or (size is not None and min(size) < 1):
+        raise ConfigError(f"batch size {batch_size} and network size {size}. Choose 1 or more for each.")
+    for baseline in baselines:
+        Run.read(baseline)  # after the evaluation would be too late to tell
 
 
 def _trained_size(predictor: Predictor) -> tuple[int, int] | None:
