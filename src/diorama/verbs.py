@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from diorama import catalog, recipes
-from diorama.errors import ConfigError, suggest
+from diorama.errors import ConfigError, ModelError, suggest
 from diorama.flags import VerbParser, run_config, take
 
 
@@ -72,6 +73,12 @@ def predict(words: Sequence[str]) -> int:
     parser.add_argument("--image", type=Path, metavar="DIR", help="photos that go with sparse depth, paired by file name (or one file)")
     parser.add_argument("--sparse-depth", type=Path, metavar="DIR", help="sparse depth that goes with photos, for models that take both")
     parser.add_argument(
+        "--depth-scale",
+        type=float,
+        metavar="S",
+        help="sparse depth is metres * S: 1000 for millimetres; default: what a PNG says, else 256",
+    )
+    parser.add_argument(
         "--calibration", type=Path, metavar="PATH", help="of raw .bin scans: the day's folder, a file, or one file per scan"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results; default: the next free runs/predict-N")
@@ -121,18 +128,44 @@ def submit(words: Sequence[str]) -> int:
 def export(words: Sequence[str]) -> int:
     """Write a model as ONNX, compared with torch before it is kept."""
     parser = VerbParser("export", "Write a model as ONNX, compared with torch before it is kept.", "diorama export runs/ci_net-nyuv2-1")
-    parser.add_argument("source", type=Path, help="a .safetensors model file, or the run or model folder that holds one")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the .onnx file; default: model.onnx beside the source")
+    parser.add_argument("source", type=Path, help="a .safetensors model file, the run or model folder that holds one, or a shipped model")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the .onnx file; default: model.onnx beside the source; shipped: NAME.onnx"
+    )
     parser.add_argument("--half", action="store_true", help="store weights as fp16: half the size, computed in fp32")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     options = vars(parser.read(words))
-    if not options["source"].exists():
-        raise ConfigError(f"{options['source']}: no such file or folder. Give a run folder or a .safetensors file.")
+    from diorama.prediction.predictor import list_models
+
+    if not options["source"].exists() or str(options["source"]) in list_models():  # a shipped name goes before a path
+        _shipped_source(options)
     from diorama.export.export import export as start
 
     report = start(**options)
     print(f"{report.path}: {report.megabytes:.1f} MB, {report.weights}; largest difference to torch: {report.parity}")
     return 0
+
+
+def _shipped_source(options: dict[str, Any]) -> None:
+    """Replace the name of a shipped model by its file; what is written goes into the current folder, not into the package.
+
+    Raises:
+        ConfigError: neither a shipped model nor a path.
+        ModelError: the model comes as ONNX only.
+    """
+    from diorama.completion.model import COMPLETIONS
+    from diorama.prediction.predictor import WEIGHTS, list_models
+
+    name, models = str(options["source"]), list_models()
+    if name in COMPLETIONS:
+        raise ConfigError(f"{name} is no network, so there is nothing to export. Choose among {', '.join(models) or 'trained models'}.")
+    if name not in models:
+        shipped = f" or a shipped model ({', '.join(models)})" if models else ""
+        raise ConfigError(f"{name}: no such file or folder. Give a run folder, a .safetensors file{shipped}.")
+    folder = WEIGHTS / name
+    if not (folder / "model.safetensors").is_file():
+        raise ModelError(f"{name} comes as ONNX only, so it needs no export. Copy {folder / 'model.onnx'}.")
+    options["source"], options["out"] = folder / "model.safetensors", options["out"] or Path(f"{name}.onnx")
 
 
 def benchmark(words: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,91 @@ def test_what_is_no_sparse_depth_is_refused(tmp_path: Path) -> None:
             read_sparse_depth(given)
 
 
+def stored(path: Path, scale: float) -> Path:
+    """`points` as whole numbers, without a note of their scale."""
+    assert cv2.imwrite(str(path), np.rint(points() * scale).astype(np.uint16))
+    return path
+
+
+def test_a_scale_says_how_many_file_units_are_a_metre(tmp_path: Path) -> None:
+    model = Predictor(Doubled(), "doubled", "none")
+    for scale in (1000, 100, 256.5):
+        predict(model, stored(tmp_path / "a.png", scale), tmp_path / "out", depth_scale=scale, overwrite=True, progress=False)
+        said = json.loads((tmp_path / "out" / "a.json").read_text())["sparse_depth"]
+        assert said == {"unit": "m", "scale": scale, "rule": f"metres = value / {scale:g}; 0 = unknown", "points": 2}
+        np.testing.assert_allclose(io.read_depth(tmp_path / "out" / "a.depth.png"), 2 * points() + 1, atol=1 / 50)
+    # as KITTI has it unless the file or the user says another
+    assert read_sparse_depth(stored(tmp_path / "a.png", 256))[3, 5] == 4
+    io.write_depth_png(tmp_path / "own.png", points(), scale=1000)
+    scene = model.scene(tmp_path / "own.png")
+    assert scene.summary(files={})["sparse_depth"]["scale"] == 1000
+    assert model.scene(tmp_path / "own.png", depth_scale=500).sparse_depth[3, 5] == 8  # type: ignore[index]
+    assert model.scene(points()).summary(files={})["sparse_depth"]["scale"] is None
+    np.save(tmp_path / "whole.npy", np.rint(points() * 1000).astype(np.int32))
+    (scene,) = model.predict(tmp_path / "whole.npy", depth_scale=1000)
+    assert (scene.sparse_depth == points()).all()  # type: ignore[union-attr]
+
+
+def test_the_scale_is_that_of_the_points_beside_a_photo_too(tmp_path: Path) -> None:
+    io.write_image(tmp_path / "a.jpg", np.full((40, 70, 3), 90, np.uint8))
+    (tmp_path / "points").mkdir()
+    stored(tmp_path / "points" / "a.png", 1000)
+    net = Doubled(("image", "sparse_depth"))
+    model, both = Predictor(net, "doubled", "none"), {"sparse_depth": tmp_path / "points", "depth_scale": 1000.0}
+    predict(model, tmp_path / "a.jpg", tmp_path / "out", **both, progress=False)  # type: ignore[arg-type]
+    assert net.seen[-1]["sparse_depth"].max() == 16.5
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["sparse_depth"]["scale"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "scale", "said"),
+    [
+        (("sparse_depth",), "a.png", 0.0, "a depth scale of 0. Give how many file units are a metre"),
+        (("sparse_depth",), "a.png", -256.0, "a depth scale of -256"),
+        (("sparse_depth",), "a.png", float("nan"), "a depth scale of nan"),
+        (("sparse_depth",), "a.png", float("inf"), "a depth scale of inf"),
+        (("sparse_depth",), "a.pfm", 1000.0, "scans and PFM hold metres. Leave it out"),
+        (("image",), "a.png", 1000.0, "takes no sparse depth. Leave out --depth-scale"),
+    ],
+)
+def test_an_impossible_or_useless_scale_is_refused(keys: tuple[str, ...], name: str, scale: float, said: str, tmp_path: Path) -> None:
+    stored(tmp_path / "a.png", 256)
+    io.write_pfm(tmp_path / "a.pfm", points())
+    with pytest.raises(ConfigError, match=said):
+        predict(Predictor(Doubled(keys), "doubled", "none"), tmp_path / name, tmp_path / "out", depth_scale=scale, progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scale_that_does_not_fit_the_file_skips_it(tmp_path: Path) -> None:
+    stored(tmp_path / "a.png", 256)
+    io.write_npy(tmp_path / "b.npy", points())
+    model = Predictor(Doubled(), "doubled", "none")
+    cases = [
+        ("a.png", 1.0, "a.png: the median depth is 2624 m, so these are no metres. 1 to the metre is not its scale"),
+        ("a.png", 1e6, "0.0026 m: 1e\\+06 to the metre is not its scale. Pass --depth-scale"),
+        ("b.npy", 1000.0, "b.npy: holds metres \\(floats\\), so a depth scale changes nothing. Leave out --depth-scale"),
+    ]
+    for name, scale, said in cases:
+        with pytest.raises(DataError, match=said):
+            model.scene(tmp_path / name, depth_scale=scale)
+    summary = predict(model, tmp_path, tmp_path / "out", depth_scale=256, progress=False)
+    assert [path.name for path in summary.done] == ["a.png"]
+    assert "Leave out --depth-scale" in summary.failed[0][1]
+    with pytest.raises(ConfigError, match="an array of sparse depth holds metres"):
+        model.scene(points(), depth_scale=1000)
+
+
+def test_eight_bits_are_explained(tmp_path: Path) -> None:
+    for name, picture in (("grey.png", np.full((4, 4), 9, np.uint8)), ("colours.png", np.full((4, 4, 3), 9, np.uint8))):
+        assert cv2.imwrite(str(tmp_path / name), picture)
+        with pytest.raises(
+            DataError, match=r"an 8-bit image, but sparse depth has 16 bits. At 256 .* 255, would be 0.996 m.*as 16-bit PNG"
+        ):
+            read_sparse_depth(tmp_path / name)
+        with pytest.raises(DataError, match=r"At 10 to the metre its largest value, 255, would be 25.5 m"):
+            read_sparse_depth(tmp_path / name, 10)
+
+
 def test_predict_goes_on_after_a_bad_map_and_pairs_photos(tmp_path: Path) -> None:
     raw, photos = tmp_path / "velodyne_raw", tmp_path / "photos"
     raw.mkdir()
@@ -163,6 +249,26 @@ def test_sparse_depth_is_no_photo_but_a_grey_one_is(tmp_path: Path) -> None:
     for name, grey in (("dark8.png", np.zeros((9, 8), np.uint8)), ("grey16.png", np.full((9, 8), 5140, np.uint16))):
         assert cv2.imwrite(str(tmp_path / name), grey)
         assert set(read_photo(tmp_path / name).ravel()) == {int(grey[0, 0]) // 257}
+
+
+def test_dense_depth_is_no_photo_but_a_photo_of_sixteen_bits_is(tmp_path: Path) -> None:
+    row, column = np.mgrid[0:30, 0:40]
+    depth = (3 + 0.2 * row + 0.1 * column).astype(np.float32)
+    for name, units in (("kitti.png", depth * 256), ("millimetres.png", depth * 1000), ("millimetres.tif", depth * 1000)):
+        assert cv2.imwrite(str(tmp_path / name), units.astype(np.uint16))
+        with pytest.raises(DataError, match=rf"{name}: dense depth \(16-bit grey\), not a photo. Give the photo"):
+            read_photo(tmp_path / name)
+    # whoever wrote its scale into the file meant depth, however far
+    io.write_depth_png(tmp_path / "own.png", depth * 18)
+    with pytest.raises(DataError, match="dense depth"):
+        read_photo(tmp_path / "own.png")
+    photo = np.random.default_rng(0).integers(0, 65536, (30, 40)).astype(np.uint16)
+    for name, grey in (("scanned.png", photo), ("spread.png", (photo // 1024).astype(np.uint16) * 257)):
+        assert cv2.imwrite(str(tmp_path / name), grey)
+        assert read_photo(tmp_path / name).shape == (30, 40, 3)
+    summary = predict(Predictor(Doubled(("image",)), "doubled", "none"), tmp_path / "kitti.png", tmp_path / "out", progress=False)
+    assert "not a photo" in summary.failed[0][1]
+    assert summary.exit_status == 1
 
 
 def test_a_prediction_that_would_write_nothing_does_not_begin(tmp_path: Path) -> None:

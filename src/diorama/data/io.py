@@ -38,6 +38,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, OverflowError)
 _UINT16_MAX = 65535
 _NO_SCALE = "Save metres as float32 (.npy), or of a data set pass --data.depth_scale (256: KITTI, 1000: millimetres)."
+SHALLOW = frozenset({"1", "L", "P", "LA", "RGB", "RGBA", "PA"})  # Pillow's modes of at most 8 bits: no depth
 
 
 @contextmanager
@@ -187,17 +188,30 @@ def read_depth(path: str | Path, scale: float | None = None, key: str = "depth",
     return check_depth(depth, str(path))
 
 
+def depth_mode(path: str | Path) -> tuple[str, float | None]:
+    """Pillow's mode of a depth image ("I;16", "F", "L", ...) and the scale that it records, if any; reads its header only.
+
+    Raises:
+        DataError: the file is missing or no image, or the recorded scale is no number.
+    """
+    with _opened(path) as image:
+        return image.mode, _recorded_scale(image, path)
+
+
 def _read_depth_image(path: Path) -> tuple[NDArray[Any], float | None]:
     with _opened(path) as image:
-        if image.mode in ("1", "L", "P", "LA", "RGB", "RGBA", "PA"):
+        if image.mode in SHALLOW:
             kind = f"{8 if image.mode != '1' else 1}-bit {image.format}"
             raise DataError(
                 f"{path}: {kind}, expected 16-bit depth (KITTI stores metres * 256). Pass --data.depth_scale with 16-bit files."
             )
-        recorded = image.info.get("depth_scale")
-        values = np.array(image)
+        return np.array(image), _recorded_scale(image, path)
+
+
+def _recorded_scale(image: Image.Image, path: str | Path) -> float | None:
+    recorded = image.info.get("depth_scale")
     try:
-        return values, None if recorded is None else float(recorded)
+        return None if recorded is None else float(recorded)
     except ValueError as error:
         raise DataError(f"{path}: recorded depth_scale '{recorded}' is no number. {_NO_SCALE}") from error
 

@@ -11,7 +11,7 @@ from diorama.data import io
 from diorama.data.cache import resize_image, splat
 from diorama.data.kitti_calibration import read_camera, require_same_day, require_size
 from diorama.data.kitti_velodyne import read_scan
-from diorama.errors import DataError, ShapeError
+from diorama.errors import ConfigError, DataError, ShapeError
 
 Given = str | Path | NDArray[np.uint8] | NDArray[np.float32]
 """A path, or the array itself."""
@@ -19,54 +19,109 @@ Given = str | Path | NDArray[np.uint8] | NDArray[np.float32]
 LIDAR_SCALE = 256.0
 """Values per metre of a sparse depth PNG that does not say its own scale (the KITTI convention)."""
 
-_IMPLAUSIBLE_M = 250.0
+_IMPLAUSIBLE_M, _IMPLAUSIBLY_NEAR_M = 250.0, 0.01
+_BRIGHT = 2**15
+"""The brightest hundredth of a 16-bit photo; depth * 256 reaches it at 128 m, millimetres at 33 m."""
 
 
 def read_photo(photo: Given) -> NDArray[np.uint8]:
     """`(H, W, 3)` RGB of a path or an array.
 
     Raises:
-        DataError: it cannot be read, or it is sparse depth.
+        DataError: it cannot be read, or it is depth.
         ShapeError: the array is no RGB image.
     """
-    if not isinstance(photo, np.ndarray) and _is_sparse_depth(Path(photo)):
-        raise DataError(f"{photo}: sparse depth (16-bit, most pixels 0), not a photo. Choose a completion: --model linear.")
+    if not isinstance(photo, np.ndarray) and (said := _said_depth(Path(photo))):
+        raise DataError(f"{photo}: {said}")
     image = photo if isinstance(photo, np.ndarray) else io.read_image(photo)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ShapeError(f"a photo of shape {image.shape} and type {image.dtype}. Give uint8 (H, W, 3), RGB.")
     return np.asarray(image, np.uint8)
 
 
-def _is_sparse_depth(path: Path) -> bool:
-    """Whether an image file is 16-bit grey, and 0 in more than half of its pixels."""
+def _said_depth(path: Path) -> str:
+    """What to say of an image that is depth: 16-bit grey, and mostly 0, with a scale of its own, or darker than a photo; else empty."""
     if path.suffix.lower() not in (".png", ".tif", ".tiff") or io.is_colour(path):
-        return False
-    try:
-        depth = io.read_depth(path, unrecorded=LIDAR_SCALE)
-    except DataError:  # 8-bit
-        return False
-    return bool((depth == 0).mean() > 0.5)
+        return ""
+    mode, recorded = io.depth_mode(path)
+    if not mode.startswith("I"):
+        return ""
+    values = io.read_labels(path)
+    if (values == 0).mean() > 0.5:
+        return "sparse depth (16-bit, most pixels 0), not a photo. Choose a completion: --model linear."
+    # a photo of 16 bits uses the upper half of their range, or has 8 bits that were spread over it
+    photo = (values % 257 == 0).all() or np.quantile(values, 0.99) >= _BRIGHT
+    if recorded is None and photo:
+        return ""
+    return "dense depth (16-bit grey), not a photo. Give the photo; if this is a dark photo, save it with 8 bits."
 
 
-def read_sparse_depth(points: Given) -> NDArray[np.float32]:
-    """`(H, W)` sparse depth [m], 0 = unknown, of a depth file (PNG: metres * 256 unless it says its scale) or an array.
+def scale_of(path: Path, given: float | None = None) -> float | None:
+    """How many file units of a depth file are a metre: `given`, else what the file records, else `LIDAR_SCALE`; None if it holds metres.
 
     Raises:
+        DataError: it cannot be read, has 8 bits, or holds metres although a scale is given.
+    """
+    recorded, suffix = None, path.suffix.lower()
+    if suffix == ".npy":
+        metres = bool(np.issubdtype(io.read_npy(path).dtype, np.floating))
+    elif suffix in (".pfm", ".h5", ".hdf5"):
+        metres = True
+    else:
+        mode, recorded = io.depth_mode(path)
+        metres = mode == "F"
+        if mode in io.SHALLOW:
+            raise DataError(
+                f"{path}: an 8-bit image, but sparse depth has 16 bits. At {given or LIDAR_SCALE:g} to the metre its largest value, 255, "
+                f"would be {255 / (given or LIDAR_SCALE):.3g} m: it is rather a picture of depth. Save metres * 256 as 16-bit PNG."
+            )
+    if metres and given is not None:
+        raise DataError(f"{path}: holds metres (floats), so a depth scale changes nothing. Leave out --depth-scale.")
+    return None if metres else given or recorded or LIDAR_SCALE
+
+
+def check_scale(scale: float | None) -> None:
+    """Return if `scale`, file units to the metre, can be one.
+
+    Raises:
+        ConfigError: it is not a number above 0.
+    """
+    if scale is not None and not 0 < scale < np.inf:
+        raise ConfigError(f"a depth scale of {scale:g}. Give how many file units are a metre: 256 (KITTI), 1000 (millimetres).")
+
+
+def read_sparse_depth(points: Given, scale: float | None = None) -> NDArray[np.float32]:
+    """`(H, W)` sparse depth [m], 0 = unknown, of a depth file (see `scale_of`) or an array.
+
+    Args:
+        points: the file, or the array in metres.
+        scale: file units to the metre; None: what the file says, else 256.
+
+    Raises:
+        ConfigError: an impossible scale, or one for an array.
         DataError: it cannot be read, has no known pixel, or its values are no metres.
         ShapeError: the array is no `(H, W)` map.
     """
     name = "the array" if isinstance(points, np.ndarray) else str(points)
+    check_scale(scale)
     if isinstance(points, np.ndarray):
+        if scale is not None:
+            raise ConfigError("an array of sparse depth holds metres, so a depth scale changes nothing. Leave it out.")
         if points.ndim != 2 or not points.size or not np.issubdtype(points.dtype, np.floating):
             raise ShapeError(f"sparse depth of shape {points.shape} and type {points.dtype}. Give floats (H, W) in metres, 0 = unknown.")
-        depth = io.check_depth(points.astype(np.float32), name)
+        depth, used = io.check_depth(points.astype(np.float32), name), None
     else:
-        depth = io.read_depth(points, unrecorded=LIDAR_SCALE)
+        used = scale_of(Path(points), scale)
+        depth = io.read_depth(points, used)
     known = depth[depth > 0]
     if not known.size:
         raise DataError(f"{name}: no pixel has a depth. Give a map with some known pixels (metres * 256 as 16-bit PNG, 0 = unknown).")
-    if float(np.median(known)) > _IMPLAUSIBLE_M:
-        raise DataError(f"{name}: the median depth is {np.median(known):.0f} m, so these are no metres. Divide millimetres by 1000.")
+    middle = float(np.median(known))
+    if middle > _IMPLAUSIBLE_M:
+        hint = "Divide millimetres by 1000" if used is None else f"{used:g} to the metre is not its scale: pass --depth-scale"
+        raise DataError(f"{name}: the median depth is {middle:.0f} m, so these are no metres. {hint}.")
+    if middle < _IMPLAUSIBLY_NEAR_M and used is not None:
+        raise DataError(f"{name}: the median depth is {middle:.2g} m: {used:g} to the metre is not its scale. Pass --depth-scale.")
     return depth
 
 

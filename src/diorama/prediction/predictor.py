@@ -5,6 +5,7 @@ Without torch for ONNX files and the shipped models; `.safetensors` models impor
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +19,13 @@ from diorama.completion.model import COMPLETIONS, ClassicalModel
 from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, DataError, ModelError, ShapeError, suggest
 from diorama.export.config import CONFIG_NAME, ModelConfig, input_keys, label_set, model_in, parse, wrong_kind
-from diorama.prediction.inputs import Given, prepared, read_photo, read_sparse_depth, read_velodyne
+from diorama.prediction.inputs import Given, check_scale, prepared, read_photo, read_sparse_depth, read_velodyne, scale_of
 from diorama.prediction.pointcloud import ASSUMED_FIELD_OF_VIEW, intrinsics_from_field_of_view
 from diorama.prediction.result import ScenePrediction
 from diorama.prediction.sources import find_images, partner
 from diorama.types import Inputs, Prediction
+
+log = logging.getLogger("diorama")
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 """Folder of the models that come with the package: `<method>-<data>/{model.onnx,model.safetensors,config.json,README.md}`."""
@@ -71,6 +74,7 @@ class Predictor:
         *,
         image: str | Path | None = None,
         sparse_depth: str | Path | None = None,
+        depth_scale: float | None = None,
         calibration: str | Path | None = None,
         intrinsics: NDArray[np.float64] | None = None,
         field_of_view: float | None = None,
@@ -81,6 +85,7 @@ class Predictor:
             source: photos, or sparse depth if that is what the network takes first.
             image: photos of the same places: a folder paired by file name, or one file.
             sparse_depth: points of the same places, likewise.
+            depth_scale: see `scene`.
             calibration: see `scene`.
             intrinsics: see `scene`.
             field_of_view: see `scene`.
@@ -92,7 +97,8 @@ class Predictor:
             others: dict[str, Any] = {
                 key: partner(item, where, key) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None
             }
-            yield self.scene(item.path, **others, calibration=calibration, intrinsics=intrinsics, field_of_view=field_of_view)
+            others |= {"depth_scale": depth_scale, "calibration": calibration}
+            yield self.scene(item.path, **others, intrinsics=intrinsics, field_of_view=field_of_view)
 
     def scene(
         self,
@@ -100,6 +106,7 @@ class Predictor:
         *,
         image: Given | None = None,
         sparse_depth: Given | None = None,
+        depth_scale: float | None = None,
         calibration: str | Path | None = None,
         intrinsics: NDArray[np.float64] | None = None,
         field_of_view: float | None = None,
@@ -111,24 +118,28 @@ class Predictor:
                 metres, 0 = unknown; or a raw `.bin` scan with its `calibration`).
             image: the photo that goes with sparse depth; it colours the outputs, and networks that take both look at it.
             sparse_depth: the points that go with a photo, for networks that take both.
+            depth_scale: file units of sparse depth to the metre (1000: millimetres); None: what the file records, else 256.
             calibration: of raw scans, see `inputs.read_velodyne`; it says the camera, too.
             intrinsics: `(3, 3)` of the photo [px]; only the point cloud uses it.
             field_of_view: instead of intrinsics, the angle over the longer side [degrees]. Without either the camera the model was
                 trained with is assumed, if the model says which it was, else 60 degrees.
 
         Raises:
+            ConfigError: a depth scale that cannot be one, or for an array.
             DataError: a file cannot be read, or an input that the network takes is not given.
             ShapeError: an array of the wrong shape, or photo and points of different sizes.
         """
         path = None if isinstance(source, np.ndarray) else Path(source)
         given = {"image": image, "sparse_depth": sparse_depth, self.inputs[0]: source}
         photo = None if given["image"] is None else read_photo(given["image"])
-        points, scan = None, given["sparse_depth"]
+        points, scan, scale = None, given["sparse_depth"], None
+        check_scale(depth_scale)
         if scan is not None and not isinstance(scan, np.ndarray) and Path(scan).suffix.lower() == ".bin":
             points, seen_by = read_velodyne(Path(scan), calibration, None if photo is None else photo.shape[:2])
             intrinsics = seen_by if intrinsics is None and field_of_view is None else intrinsics
         elif scan is not None:
-            points = read_sparse_depth(scan)
+            points = read_sparse_depth(scan, depth_scale)
+            scale = None if isinstance(scan, np.ndarray) else scale_of(Path(scan), depth_scale)
         maps = {key: value for key, value in (("image", photo), ("sparse_depth", points)) if value is not None}
         if missing := [key for key in self.inputs if key not in maps]:
             raise DataError(f"{self.name} also takes '{missing[0]}', which is not given. Pass --{missing[0].replace('_', '-')}.")
@@ -141,6 +152,7 @@ class Predictor:
         return ScenePrediction(
             image=photo,
             sparse_depth=points,
+            sparse_scale=scale,
             semantic=None if answer.semantic_logits is None else resized_argmax(answer.semantic_logits[0], height, width),
             depth=None if answer.depth is None else _resized(answer.depth[0, 0], height, width),
             labels=self.labels,
@@ -210,6 +222,8 @@ def load(
     if threads is not None and threads < 1:
         raise ConfigError(f"{threads} threads. Choose 1 or more, or leave it out for every core.")
     if str(source) in COMPLETIONS:
+        if device != "cpu":
+            log.warning("%s is no network: it runs on the CPU, device '%s' changes nothing", source, device)
         return Predictor(ClassicalModel(str(source)), str(source), "numpy")
     path = find_model(source)
     name = path.name if path.is_dir() else path.parent.name if path.stem == "model" else path.stem

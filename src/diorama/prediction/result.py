@@ -59,6 +59,8 @@ class ScenePrediction:
     path: Path | None = None
     sparse_depth: NDArray[np.float32] | None = None
     """`(H, W)` metres, 0 = unknown: the points that were given, if any."""
+    sparse_scale: float | None = None
+    """File units to the metre that these points were read with; None where they were metres, or a scan."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -194,6 +196,14 @@ class ScenePrediction:
                 "frame": "x right, y down, z forward; pixel centres at integers",
             },
         }
+        if self.sparse_depth is not None:
+            scale = self.sparse_scale
+            found["sparse_depth"] = {
+                "unit": "m",
+                "scale": scale,
+                "rule": f"metres = {'value' if scale is None else f'value / {scale:g}'}; 0 = unknown",
+                "points": int((self.sparse_depth > 0).sum()),
+            }
         if self.semantic is not None and self.labels is not None:
             shares = render.class_shares(self.semantic, len(self.labels))
             found["semantic"] = {

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.errors import ConfigError, DataError, UserError
+from diorama.prediction.inputs import check_scale
 from diorama.prediction.pointcloud import intrinsics_from_field_of_view
 from diorama.prediction.predictor import Predictor, load
 from diorama.prediction.result import DEFAULT_SAVE, SUFFIXES, check_save
@@ -58,6 +59,7 @@ def predict(
     *,
     image: str | Path | None = None,
     sparse_depth: str | Path | None = None,
+    depth_scale: float | None = None,
     calibration: str | Path | None = None,
     save: Iterable[str] = DEFAULT_SAVE,
     overwrite: bool = False,
@@ -75,6 +77,7 @@ def predict(
         source: a photo (for networks that take sparse depth first: a depth map), a folder, a glob pattern or a .txt list of paths.
         image: photos of the same places, a folder paired by file name or one file; they colour what comes out of sparse depth.
         sparse_depth: points of the same places, likewise, for networks that take both.
+        depth_scale: file units of sparse depth to the metre (1000: millimetres); None: what a file records, else 256.
         out: folder of the results; None takes the next free `runs/predict-N`.
         calibration: of raw scans (.bin): the folder of the day, one file, or a folder with one per scan.
         save: any of semantic, depth, json, overlay, ply, panel.
@@ -89,7 +92,7 @@ def predict(
     Raises:
         DataError: nothing to predict on, `out` is a file, or results exist already and `overwrite` is not set.
         ConfigError: an unknown kind in `save` or nothing but one that the model lacks, an impossible field of view,
-            both of intrinsics and field of view, or files that the model or the source has no use for.
+            an impossible depth scale, both of intrinsics and field of view, or what the model or the source has no use for.
         ModelError: the model cannot be loaded.
     """
     started = time.monotonic()
@@ -98,6 +101,7 @@ def predict(
         if intrinsics is not None:
             raise ConfigError("both intrinsics and a field of view are given. Give one of them.")
         intrinsics_from_field_of_view(1, 1, field_of_view)  # a wrong angle is not the fault of any photo
+    check_scale(depth_scale)
     camera = read_intrinsics(intrinsics) if isinstance(intrinsics, str | Path) else intrinsics
     folder = _out_folder(out, Path(source))
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
@@ -107,12 +111,15 @@ def predict(
     _check_targets(items, folder, kinds, overwrite=overwrite)
     second = [(key, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None]
     _check_second(predictor, items, dict(second), calibration)
+    if depth_scale is not None:
+        _check_scaled(predictor, items, dict(second))
     summary = PredictSummary(folder)
     with _progress(len(items), started, shown=progress) as advance:
         for item in items:
             try:
                 others: dict[str, Any] = {key: partner(item, where, key) for key, where in second}
-                scene = predictor.scene(item.path, **others, calibration=calibration, intrinsics=camera, field_of_view=field_of_view)
+                others |= {"depth_scale": depth_scale, "calibration": calibration}
+                scene = predictor.scene(item.path, **others, intrinsics=camera, field_of_view=field_of_view)
                 summary.written += scene.save(folder, str(item.stem), kinds)
                 summary.done.append(item.path)
             except UserError as error:
@@ -190,6 +197,13 @@ def _check_second(predictor: Predictor, items: list[SourceImage], second: dict[s
         return
     if not any(item.path.suffix.lower() == ".bin" for item in items):
         raise ConfigError("--calibration is for raw scans (.bin), and there are none. Leave it out, or predict on the scans.")
+
+
+def _check_scaled(predictor: Predictor, items: list[SourceImage], second: dict[str, str | Path]) -> None:
+    if "sparse_depth" not in predictor.inputs:
+        raise ConfigError(f"{predictor.name} takes no sparse depth. Leave out --depth-scale, or choose a completion (`diorama methods`).")
+    if "sparse_depth" not in second and all(item.path.suffix.lower() in (".bin", ".pfm") for item in items):
+        raise ConfigError("--depth-scale is for whole numbers (16-bit PNG), and there are none: scans and PFM hold metres. Leave it out.")
 
 
 def _below(folder: Path, source: Path) -> bool:
