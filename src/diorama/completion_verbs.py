@@ -43,6 +43,7 @@ def sweep_models(words: Sequence[str]) -> int:
     if not {"-h", "--help"} & set(rest) and (not models or name is None):
         raise ConfigError("name models and data: diorama sweep linear runs/mine --data nyuv2 --data.root DIR.")
     settings, own = dataset_arguments("sweep MODEL ...", SWEEP, rest, _sweep_flags, name)
+    asked = axis_names(own["axes"] or "")
     from diorama.prediction.predictor import load
     from diorama.running.evaluate_file import default_protocol
     from diorama.running.points import sweep_frames
@@ -59,9 +60,8 @@ def sweep_models(words: Sequence[str]) -> int:
     frames, crop = sweep_frames(dataset, rules, own["frames"])
     allowed = standard_settings(frames)
     axes = list(dict.fromkeys(setting.axis for setting in allowed))
-    if unknown := [axis for axis in own["axes"] if axis not in axes]:
-        raise ConfigError(f"'{unknown[0]}' is no axis of these data. Choose among {', '.join(axes)}.")
-    chosen = [setting for setting in allowed if not own["axes"] or setting.axis in own["axes"]]
+    wanted = {_axis(word, axes) for word in asked} or set(axes)
+    chosen = [setting for setting in allowed if setting.axis in wanted]
     rows = []
     predictors = [load(model) for model in models]
     for predictor in predictors:
@@ -84,6 +84,39 @@ def sweep_models(words: Sequence[str]) -> int:
     return 0
 
 
+def axis_names(text: str) -> list[str]:
+    """The names in `[points,depth noise [m]]`: brackets around them all and quotes are optional, commas within brackets part nothing.
+
+    Raises:
+        ConfigError: a bracket is left open or closed twice, or a name is empty.
+    """
+    parts, depth = [""], 0
+    inner = text.strip()
+    if inner.startswith("[") and inner.endswith("]"):
+        inner = inner[1:-1]
+    for letter in inner:
+        depth += (letter == "[") - (letter == "]")
+        if depth < 0:
+            break
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    names = [part.strip().strip("'\"").strip() for part in parts]
+    if depth or (inner.strip() and not all(names)):
+        raise ConfigError(f"--axes '{text}' is no list of names. Write them as in --axes '[points,depth noise [m]]'.")
+    return [name for name in names if name]
+
+
+def _axis(word: str, axes: Sequence[str]) -> str:
+    """The axis that `word` means: its name, with or without the unit in brackets."""
+    short = {axis.partition(" [")[0].lower(): axis for axis in axes}
+    found = word if word in axes else short.get(word.lower())
+    if found is None:
+        raise ConfigError(f"'{word}' is no axis of these data. Choose among {', '.join(axes)}.")
+    return found
+
+
 def submit_results(words: Sequence[str]) -> int:
     """Write or check a submission as `words` say; 1 if a check finds faults."""
     rest = list(words)
@@ -95,6 +128,9 @@ def submit_results(words: Sequence[str]) -> int:
     kind = str(own["kind"])
     kind_of(kind)
     if check:
+        for path, role in ((source, "the submission to check"), (own["known"], "--known")):
+            if path is not None and not Path(path).exists():
+                raise DataError(f"{path}: no such file or folder. Check the path of {role}.")
         return _report(validate_submission(str(source), kind, own["known"]))
     if not own["out"]:
         raise ConfigError("where to? Add --out results.zip.")
@@ -135,7 +171,9 @@ def _sweep_flags(parser: ArgumentParser) -> None:
     parser.add_argument("--protocol", type=str | None, metavar="NAME", help="rules of the numbers; default: first of the data set")
     parser.add_argument("--split", type=str | None, help="default: that of the protocol")
     parser.add_argument("--frames", type=int | None, help="only so many frames, evenly spaced")
-    parser.add_argument("--axes", type=list[str], default=[], metavar="[NAME,...]", help="only these; default: all that the data allow")
+    parser.add_argument(
+        "--axes", type=str | None, metavar="[NAME,...]", help="only these, e.g. '[points,depth noise]'; default: all that the data allow"
+    )
     parser.add_argument("--out", type=str, default="runs/sweep", metavar="DIR", help="folder of sweep.csv and sweep.svg")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier sweep")
