@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from diorama import catalog
 from diorama.training.run_folder import VARIABLE
 
 SETTINGS: dict[str, Any] = {
@@ -55,5 +58,23 @@ def settings(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         for name, value in sections.items():
             chosen[name] = {**chosen.get(name, {}), **value} if isinstance(value, dict) else value
         return chosen
+
+    return made
+
+
+@pytest.fixture
+def unpaired(settings: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Settings of a small adversarial run on two streams, its method in the catalog; three epochs of two steps for six rooms."""
+    spec = importlib.util.spec_from_file_location("unpaired", Path(__file__).with_name("unpaired.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    for name in ("unpaired", "unpaired_config"):  # where the catalog looks for a method and for its settings
+        monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(catalog.METHODS, "unpaired", "unpaired:Unpaired")
+
+    def made(model: Mapping[str, Any] | None = None, **sections: Any) -> dict[str, Any]:
+        return {**settings(**sections), "model": {"name": "unpaired", **(model or {})}}
 
     return made

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from diorama.data.io import replacing
+from diorama.data.io import read_image, replacing
 from diorama.evaluation.delta import DeltaM, Run, delta_m
 from diorama.evaluation.protocols import Measured
 from diorama.running import figures, sweep_figures
-from diorama.running.pictures import error_top, strip
+from diorama.running.pictures import data_uri, error_top, strip
 from diorama.running.records import class_rows, environment, write_records
 
 if TYPE_CHECKING:
@@ -103,10 +103,23 @@ def render(
             strip(example, evaluation.labels, top, "Generated photo" if protocol.parsed_by else "Image") for example in evaluation.examples
         ],
         curves=figures.curves_chart(run / "metrics.csv") if run else None,
+        samples=_samples(run) if run else None,
         model=[(key, value) for key, value in model.items() if value is not None],
         environment=environment(),
         seconds=f"{evaluation.seconds:.0f}",
     )
+
+
+def _samples(run: Path) -> dict[str, str] | None:
+    """The last picture of what the method shows of itself, with its caption."""
+    newest = max((run / "samples").glob("step_*.png"), default=None)
+    if newest is None:
+        return None
+    step = int(newest.stem.removeprefix("step_"))
+    return {
+        "source": data_uri(read_image(newest), photo=True),
+        "caption": f"The same training samples throughout, here after {step} steps.",
+    }
 
 
 def _number(measured: Measured, value: float) -> str:

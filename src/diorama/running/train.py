@@ -23,14 +23,15 @@ from diorama.running.points import with_points
 from diorama.running.preparation import about, advised, check, class_counts, evaluation_split, launch, rules
 from diorama.running.progress import TrainingProgress
 from diorama.running.report import write_report
+from diorama.running.sample_grid import SampleGrids
 from diorama.running.streams import Stream, cached, material, open_streams, sources
 from diorama.running.torch_predictor import torch_gather, torch_predictor
 from diorama.training.average import MovingAverage
 from diorama.training.checkpoint import load_checkpoint, save_checkpoint
 from diorama.training.plan import Plan
 from diorama.training.run_folder import MetricsFile, RunFolder
-from diorama.training.setup import StopSign, agreed, first_says, is_first, seed_step
-from diorama.training.turns import take_turns
+from diorama.training.setup import StopSign, agreed, first_says, gathered, is_first, seed_step
+from diorama.training.turns import freeze, take_turns
 from diorama.types import Sample
 
 logger = logging.getLogger("diorama")
@@ -121,6 +122,7 @@ class Training:
         self.module.mark_forward_method("losses")
         self.optimisers: dict[str, Any] = {name: fabric.setup_optimizers(optimiser) for name, optimiser in optimisers.items()}
         self.average = MovingAverage(method, settings.ema)
+        self.grids = SampleGrids(method, self.average, served, run.path, config.seed, settings.samples_every)
         self.metrics: MetricsFile | None = None
 
     def resume(self) -> None:
@@ -133,10 +135,11 @@ class Training:
             average=self.average,
             optimisers=inner,
             precision=self.fabric.strategy.precision,
+            rank=self.fabric.global_rank,
         )
         self.loader.load_state_dict(served)
         if self.step:
-            self._freeze(self.plan.stage(min(self.step, self.total) - 1).freeze)
+            freeze(self.method, self.plan.stage(min(self.step, self.total) - 1).freeze)
 
     def run(self) -> None:
         """All steps from where the run stands.
@@ -149,6 +152,7 @@ class Training:
             self.metrics = MetricsFile(self.run_folder.metrics, self.step)
         self.method.train()
         started, first, speed, due = time.perf_counter(), self.step, 0.0, False
+        gauges: dict[str, float] = {}
         with StopSign() as stop, TrainingProgress(self.total, self.step, shown=self.fabric.is_global_zero) as progress:
             batches = iter(self.loader)
             while self.step < self.total:
@@ -158,9 +162,13 @@ class Training:
                 terms = self.one_step(next(batches))
                 self.step += 1
                 speed = (self.step - first) * settings.batch_size * self.fabric.world_size / (time.perf_counter() - started)
-                progress.advance(self.plan.stage(self.step - 1).name, terms, speed)
-                if self.step % settings.log_every == 0 or self.step == self.total:
-                    self._log(terms, speed, self.step - 1)
+                logs = self.step % settings.log_every == 0 or self.step == self.total
+                gauges = self.method.gauges() if logs else gauges
+                progress.advance(self.plan.stage(self.step - 1).name, {**terms, **gauges}, speed)
+                if logs:
+                    self._log({**terms, **gauges}, speed, self.step - 1)
+                if self.grids.due(self.step):
+                    self.grids.write(self.fabric, self.step, channels_last=settings.channels_last)
                 due = due or bool(settings.checkpoint_every and self.step % settings.checkpoint_every == 0)
                 # between two updates each process holds a gradient of its own, and a checkpoint has room for one
                 whole = self.fabric.world_size == 1 or self.step % settings.accumulate == 0
@@ -186,7 +194,7 @@ class Training:
         settings = self.config.trainer
         stage = self.plan.stage(self.step)
         if self.step == 0 or self.plan.enters(self.step):
-            self._freeze(stage.freeze)
+            freeze(self.method, stage.freeze)
         self.plan.apply(self.step, [optimiser.optimizer for optimiser in self.optimisers.values()])
         seed_step(self.config.seed, self.step, self.fabric.global_rank)
         meta: list[dict[str, Any]] = [entry for sample in batch.values() for entry in cast("list[Any]", sample["meta"])]
@@ -207,13 +215,6 @@ class Training:
             self.average.update()
         return said
 
-    def _freeze(self, prefixes: tuple[str, ...]) -> None:
-        for name, parameter in self.method.named_parameters():
-            moves = not (prefixes and name.startswith(prefixes))
-            parameter.requires_grad_(moves)
-            if not moves:  # a part of an unfinished accumulation would still move it
-                parameter.grad = None
-
     def _log(self, values: Mapping[str, float], speed: float, step: int) -> None:
         done = self.step - 1
         row = {"step": step, "epoch": self.step / self.plan.epoch_steps, "stage": self.plan.stage(done).name, "rate": self.plan.rate(done)}
@@ -223,7 +224,8 @@ class Training:
             self.fabric.log_dict({"rate": row["rate"], **values, "images_per_s": speed}, step=step)
 
     def save(self) -> None:
-        """Write last.ckpt."""
+        """Write last.ckpt; every process must call."""
+        memories = gathered(self.fabric, {name: value.detach().cpu() for name, value in self.method.memory().items()})
         if self.fabric.is_global_zero:
             inner = {name: optimiser.optimizer for name, optimiser in self.optimisers.items()}
             save_checkpoint(
@@ -235,6 +237,7 @@ class Training:
                 step=self.step,
                 loader=self.loader.state_dict(),
                 precision=self.fabric.strategy.precision,
+                memories=memories,
             )
         self.fabric.barrier()
 
@@ -271,7 +274,7 @@ class Training:
         return {name: found[name] for name in ("miou", "rmse") if name in found.values} if found else {}
 
     def finish(self, baselines: Sequence[str | Path] = ()) -> None:
-        """Write the model file, evaluate it and write the report."""
+        """Write the model file and the last samples, evaluate and write the report."""
         held_out, origin = evaluation_split(self.config), origin_of(self.run_folder.path, self.config)
         if self.fabric.is_global_zero:
             with self.average.applied():
@@ -283,6 +286,7 @@ class Training:
                     input_size=self.config.view.size,
                     training={"terms": self.material.terms, **about(self.config, self.step, origin, self.material.name), **told(origin)},
                 )
+        self.grids.write(self.fabric, self.step, channels_last=self.config.trainer.channels_last)
         found = self.evaluate(examples=2)
         if found is not None and held_out is not None and self.fabric.is_global_zero:
             facts = about(self.config, self.total, origin, self.material.name)

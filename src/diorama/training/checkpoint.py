@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from diorama.errors import ModelError
@@ -36,8 +37,12 @@ def save_checkpoint(
     step: int,
     loader: Mapping[str, Any],
     precision: Stateful | None = None,
+    memories: Sequence[Mapping[str, Tensor]] = (),
 ) -> None:
-    """Write the state after `step` steps; the old file stays until the new one is whole."""
+    """Write the state after `step` steps; the old file stays until the new one is whole.
+
+    `memories` are what `Method.memory` gives in each process.
+    """
     state = {
         "format": FORMAT,
         "method": name,
@@ -48,6 +53,7 @@ def save_checkpoint(
         "gradients": {key: value.grad for key, value in method.named_parameters() if value.grad is not None},
         "loader": dict(loader),
         "precision": precision.state_dict() if precision else {},
+        "memories": [dict(memory) for memory in memories],
     }
     temporary = path.with_suffix(".tmp")
     try:
@@ -65,8 +71,9 @@ def load_checkpoint(
     average: MovingAverage,
     optimisers: Mapping[str, Optimizer],
     precision: Stateful | None = None,
+    rank: int = 0,
 ) -> tuple[int, dict[str, Any]]:
-    """Steps done and the loader's state, after the rest was put back in place.
+    """Steps done and the loader's state, after the rest was put back in place; process `rank` gets its own memory.
 
     Raises:
         ModelError: missing, damaged, of another method, or of another network.
@@ -93,6 +100,10 @@ def load_checkpoint(
         # absent from a run in another precision, or of an earlier diorama: the scale is then found anew within some steps
         if precision and state.get("precision"):
             precision.load_state_dict(state["precision"])
+        # absent from a run of an earlier diorama; a process that was not there begins without
+        for memory in state.get("memories", [])[rank : rank + 1]:
+            if memory:
+                method.recall(memory)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: saved from another configuration of '{name}'. Resume with the config.yaml beside it.") from error
     return int(state["step"]), dict(state["loader"])

@@ -29,6 +29,7 @@ class Trainer:
         ema: decay of the moving average of the weights that is evaluated and saved; 0 turns it off.
         log_every: steps between two rows of metrics.csv.
         checkpoint_every: steps between two checkpoints (one is also written at the end, on SIGTERM and on Ctrl-C).
+        samples_every: steps between two pictures of what the method shows of itself, in the run's folder `samples`; 0: at the end alone.
         evaluate_every: epochs between two evaluations during training; 0 evaluates at the end alone.
         loggers: "csv" is always on; "tensorboard", "wandb" and "mlflow" need their packages.
     """
@@ -48,6 +49,7 @@ class Trainer:
     ema: float = 0.0
     log_every: int = 10
     checkpoint_every: int = 200
+    samples_every: int = 0
     evaluate_every: float = 0.0
     loggers: tuple[str, ...] = ("csv",)
 
@@ -55,7 +57,7 @@ class Trainer:
         for name in ("batch_size", "accumulate", "devices", "nodes", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name} is {getattr(self, name)}. Set it to 1 or more.")
-        for name in ("threads", "workers", "clip_norm", "checkpoint_every", "evaluate_every"):
+        for name in ("threads", "workers", "clip_norm", "checkpoint_every", "samples_every", "evaluate_every"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"trainer.{name} is {getattr(self, name)}. Set it to 0 or more.")
         if self.steps is not None and self.steps < 1:

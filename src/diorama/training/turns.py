@@ -79,3 +79,12 @@ def alone(method: Method, optimiser: Optimizer, optimisers: int) -> Iterator[Non
     finally:
         for parameter in others:
             parameter.requires_grad_(True)
+
+
+def freeze(method: Method, prefixes: tuple[str, ...]) -> None:
+    """The parameters whose names begin with one of `prefixes` stand still from now on, all others move."""
+    for name, parameter in method.named_parameters():
+        moves = not (prefixes and name.startswith(prefixes))
+        parameter.requires_grad_(moves)
+        if not moves:  # a part of an unfinished accumulation would still move it
+            parameter.grad = None
