@@ -97,12 +97,8 @@ def predict(
     """
     started = time.monotonic()
     kinds = check_save(save)
-    if field_of_view is not None:
-        if intrinsics is not None:
-            raise ConfigError("both intrinsics and a field of view are given. Give one of them.")
-        intrinsics_from_field_of_view(1, 1, field_of_view)  # a wrong angle is not the fault of any photo
     check_scale(depth_scale)
-    camera = read_intrinsics(intrinsics) if isinstance(intrinsics, str | Path) else intrinsics
+    camera = _camera(intrinsics, field_of_view)
     folder = _out_folder(out, Path(source))
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
     if kinds == ["semantic"] and predictor.labels is None:
@@ -110,9 +106,7 @@ def predict(
     items = find_images(source, without=folder if _below(folder, Path(source)) else None, kind=predictor.inputs[0])
     _check_targets(items, folder, kinds, overwrite=overwrite)
     second = [(key, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None]
-    _check_second(predictor, items, dict(second), calibration)
-    if depth_scale is not None:
-        _check_scaled(predictor, items, dict(second))
+    _check_second(predictor, items, dict(second), calibration, depth_scale)
     summary = PredictSummary(folder)
     with _progress(len(items), started, shown=progress) as advance:
         for item in items:
@@ -128,6 +122,14 @@ def predict(
             advance(item.path.name)
     summary.seconds = time.monotonic() - started
     return summary
+
+
+def _camera(intrinsics: str | Path | NDArray[np.float64] | None, field_of_view: float | None) -> NDArray[np.float64] | None:
+    if field_of_view is not None:
+        if intrinsics is not None:
+            raise ConfigError("both intrinsics and a field of view are given. Give one of them.")
+        intrinsics_from_field_of_view(1, 1, field_of_view)  # a wrong angle is not the fault of any photo
+    return read_intrinsics(intrinsics) if isinstance(intrinsics, str | Path) else intrinsics
 
 
 def _out_folder(out: str | Path | None, source: Path) -> Path:
@@ -180,8 +182,12 @@ def _check_targets(items: list[SourceImage], out: Path, kinds: list[str], *, ove
         raise DataError(f"{existing[0]}{more} already. Pass --overwrite, or choose another --out.")
 
 
-def _check_second(predictor: Predictor, items: list[SourceImage], second: dict[str, str | Path], calibration: str | Path | None) -> None:
+def _check_second(
+    predictor: Predictor, items: list[SourceImage], second: dict[str, str | Path], calibration: str | Path | None, scale: float | None
+) -> None:
     """Refuse what nobody would look at: it would seem to have been used."""
+    if scale is not None:
+        _check_scaled(predictor, items, second)
     first = predictor.inputs[0]
     if first in second:
         flag = _FLAGS[first]
