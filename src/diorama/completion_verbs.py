@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 
 from diorama import catalog
+from diorama.data.sparsify import Sparsify
 from diorama.errors import ConfigError, DataError
 from diorama.evaluation.protocols import by_name
 from diorama.evaluation.submission import KINDS, kind_of, validate_submission, write_submission
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from diorama.data.base import SceneDataset
     from diorama.prediction.predictor import Predictor
 
-SWEEP = """How completions degrade with fewer points, other patterns, noise and a misplaced scanner: sweep.csv and sweep.svg.
+SWEEP = """How completions degrade with fewer points, other patterns, noise and a misplaced scanner: sweep.csv and sweep.svg. Where they
+err, by class (of data with labels) and by distance: places.csv and places.svg, the axis 'class and distance'.
 
 MODEL comes first, several if they are to share the plot: shipped models, completions (`linear`), run folders or files."""
 
@@ -46,42 +48,58 @@ def sweep_models(words: Sequence[str]) -> int:
     asked = axis_names(own["axes"] or "")
     from diorama.prediction.predictor import load
     from diorama.running.evaluate_file import default_protocol
+    from diorama.running.places import ALL, FILES, PLACES, by_place, place_rows, write_places
     from diorama.running.points import sweep_frames
     from diorama.running.sweep import standard_settings, sweep, write_sweep
 
     out = Path(own["out"]).expanduser()
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: a file, not a folder. Choose another --out.")
-    if (out / "sweep.csv").exists() and not own["overwrite"]:
-        raise DataError(f"{out / 'sweep.csv'} exists already. Pass --overwrite, or choose another --out.")
+    _check_free(out, ("sweep.csv", FILES[0]), overwrite=own["overwrite"])
     protocol = by_name(own["protocol"]) if own["protocol"] else None
     dataset = catalog.dataset(str(name))(split=own["split"] or (protocol.split if protocol else "test"), **settings)
     rules = protocol or default_protocol(dataset)
     frames, crop = sweep_frames(dataset, rules, own["frames"])
     allowed = standard_settings(frames)
-    axes = list(dict.fromkeys(setting.axis for setting in allowed))
+    axes = [*dict.fromkeys(setting.axis for setting in allowed), PLACES]
     wanted = {_axis(word, axes) for word in asked} or set(axes)
     chosen = [setting for setting in allowed if setting.axis in wanted]
-    rows = []
-    predictors = [load(model) for model in models]
-    for predictor in predictors:
+    names = [Path(model).name for model in models]
+    # two files called model.onnx are told apart by their paths
+    predictors = {model if names.count(short) > 1 else short: load(model) for model, short in zip(models, names, strict=True)}
+    for predictor in predictors.values():
         _require_points(predictor)
-    for model, predictor in zip(models, predictors, strict=True):
-        rows += sweep(
-            predictor.batch,
-            frames,
-            rules,
-            chosen,
-            model=Path(model).name,
-            inputs=predictor.inputs,
-            crop=crop,
-            batch_size=own["batch_size"],
-            progress=sys.stdout.isatty(),
-        )
+    if own["batch_size"] < 1:
+        raise ConfigError(f"batch size {own['batch_size']}. Choose 1 or more.")
+    rows, places = [], {}
+    base = Sparsify(pattern="all") if "sparse_depth" in frames.provides else Sparsify(points=500)
+    for model, predictor in predictors.items():
+        asking: dict[str, Any] = {
+            "inputs": predictor.inputs,
+            "crop": crop,
+            "batch_size": own["batch_size"],
+            "progress": sys.stdout.isatty(),
+        }
+        if chosen:
+            rows += sweep(predictor.batch, frames, rules, chosen, model=model, **asking)
+        if PLACES in wanted:
+            places[model] = by_place(predictor.batch, frames, rules, base, **asking)
     for row in rows:
         print(f"{row.model:<24} {row.axis:<28} {row.setting:>14} {row.points:9.1f} points   rmse {row.values['rmse']:.4f} {row.unit}")
-    print("\n".join(str(path) for path in write_sweep(rows, out)))
+    for place in place_rows(places):
+        if ALL in (place["class"], place["range"]) and place["pixels"]:
+            print(
+                f"{place['model']:<24} {place['class']:<28} {place['range']:>14} {place['pixels']:9} pixels   rmse {place['rmse_m']:.4f} m"
+            )
+    written = [*(write_sweep(rows, out) if rows else ()), *(write_places(places, out) if places else ())]
+    print("\n".join(str(path) for path in written))
     return 0
+
+
+def _check_free(out: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: a file, not a folder. Choose another --out.")
+    for name in names:
+        if (out / name).exists() and not overwrite:
+            raise DataError(f"{out / name} exists already. Pass --overwrite, or choose another --out.")
 
 
 def axis_names(text: str) -> list[str]:
