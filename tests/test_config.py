@@ -133,6 +133,49 @@ def test_a_printed_configuration_is_the_same_run(
     assert RunConfig.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 
 
+# Streams.
+
+
+def test_streams_say_what_differs_from_the_data_and_come_back() -> None:
+    layer = {**RUN, "streams": {"photos": {"part": [0, 2], "root": "rooms"}, "labels": {"name": "camvid", "root": "streets"}, "rest": None}}
+    run = read_config(["--streams.photos.part", "[1, 3]", "--streams.scans.root=halls"], layer)
+    assert run.streams["photos"] == {"part": (1, 3)}, "the root is that of the run"
+    assert (run.streams["labels"]["name"], run.streams["labels"]["root"]) == ("camvid", "streets")
+    assert (run.streams["rest"], run.streams["scans"]) == ({}, {"root": "halls"})
+    assert RunConfig.from_dict(yaml.safe_load(run.to_yaml())) == run
+    assert RunConfig.from_dict(json.loads(json.dumps(run.to_dict()))) == run
+    moved = read_config(["--data.root", "elsewhere"], run.to_dict())
+    assert (moved.data["root"], moved.streams) == ("elsewhere", run.streams)
+    assert "streams" not in RunConfig.from_dict(RUN).to_dict()
+
+
+def test_the_name_of_a_stream_may_be_a_flag() -> None:
+    run = read_config(["--streams.labels.name", "camvid"], {**RUN, "streams": {"labels": {"root": "streets"}}})
+    assert run.streams["labels"] == {**run.streams["labels"], "name": "camvid", "root": "streets"}
+
+
+@pytest.mark.parametrize(
+    ("streams", "flags", "said"),
+    [
+        ({"photos": {"prat": [0, 2]}}, [], "unknown key 'prat' in streams.photos: did you mean 'part'?"),
+        ({"photos": {"part": [2, 2]}}, [], "streams.photos.part is [2, 2]: "),
+        ({"photos": {"part": [-1, 2]}}, [], "streams.photos.part is [-1, 2]: "),
+        ({"photos": {"part": 3}}, [], "streams.photos.part is '3', expected tuple"),
+        ({"photos": {"name": "camvit", "root": "x"}}, [], "unknown data set 'camvit': did you mean 'camvid'?"),
+        ({"photos": {"name": "camvid"}}, [], "streams.photos.root is missing. "),
+        (3, [], "streams is 3. Write it as a mapping"),
+        ({"photos": 3}, [], "streams.photos is 3. Write it as a mapping"),
+        ({}, ["--streams.photos", "3"], "--streams.photos names no field. Write --streams.photos.FIELD VALUE"),
+        ({}, ["--streams.photos.root"], "--streams.photos.root has no value. "),
+        ({}, ["--streams.photos.rot", "x"], "unknown key 'rot' in streams.photos: did you mean 'root'?"),
+        ({}, ["--stream.photos.root", "x"], "unknown section 'stream.photos': did you mean 'streams'?"),
+    ],
+)
+def test_wrong_streams_say_what_and_where(streams: Any, flags: list[str], said: str) -> None:
+    text = message(flags, {**RUN, "streams": streams})
+    assert text.startswith(said), text
+
+
 def test_yaml_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("model: {name: [\n")

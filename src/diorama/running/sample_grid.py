@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class SampleGrids:
         path = self.folder / f"step_{step:07d}.png"
         write_image(path, picture)
         for tracker in fabric.loggers:
-            _hand(tracker, picture, step)
+            hand_over(tracker, picture, step)
         return path
 
     def _samples(self) -> dict[str, Sample]:
@@ -116,10 +116,9 @@ def _enlarged(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return picture.repeat(factor, 0).repeat(factor, 1)
 
 
-def _hand(tracker: Any, picture: NDArray[np.uint8], step: int) -> None:
+def hand_over(tracker: Any, picture: NDArray[np.uint8], step: int) -> None:
     """Give the picture to a tracker that takes images: TensorBoard or Weights & Biases."""
     if hasattr(tracker, "log_image"):
-        images: Sequence[NDArray[np.uint8]] = [picture]
-        tracker.log_image(FOLDER, images, step=step)
+        tracker.log_image(FOLDER, [picture], step=step)
     elif hasattr(getattr(tracker, "experiment", None), "add_image"):
         tracker.experiment.add_image(FOLDER, picture, step, dataformats="HWC")
