@@ -134,6 +134,29 @@ def test_two_processes_descend_as_one_with_the_same_samples(accumulate: int, set
         assert not torch.equal(first[6][name], first[3][name])
 
 
+@pytest.mark.parametrize(("accumulate", "idle"), [(1, [2, 3]), (2, [2, 3]), (2, [3])])
+def test_two_processes_take_turns_as_one(accumulate: int, idle: list[int], unpaired: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two streams and two optimisers, of which one has nothing to do at some steps; nothing depends on the other samples of a batch."""
+
+    def finish(self: Training, baselines: Any = ()) -> None:
+        end = {name: value.detach().clone() for name, value in self.method.named_parameters()}
+        torch.save(end, self.run_folder.path.parent / f"end-{self.fabric.world_size}-{self.fabric.global_rank}.pt")
+
+    monkeypatch.setattr(Training, "finish", finish)
+    monkeypatch.setattr(sys.modules["unpaired"].Unpaired, "samples", lambda self, batch: {"photo": batch["photos"]["image"]})
+    model = {"norm": False, "buffer": 0, "optimiser": "sgd", "idle": idle}
+    alone = train(RunConfig.from_dict(unpaired(model, trainer={"batch_size": 2, "accumulate": accumulate})))
+    shared = RunConfig.from_dict(unpaired(model, trainer={"batch_size": 1, "devices": 2, "accumulate": accumulate, "samples_every": 2}))
+    paths = both(lambda: train(shared))
+    assert isinstance(paths[0], Path), paths
+    assert len(list((paths[0] / "samples").iterdir())) == 3
+    assert len(torch.load(paths[0] / "last.ckpt", weights_only=True)["memories"]) == 2
+    one, first, second = (torch.load(alone.parent / f"end-{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
+    for name, value in one.items():
+        assert torch.equal(first[name], second[name]), name
+        assert torch.allclose(first[name], value, rtol=1e-5, atol=1e-7), name
+
+
 def test_two_processes_evaluate_exactly_what_one_does(settings: Settings) -> None:
     """Norms are live here: each process has met other samples, yet all must score with the statistics that are saved."""
     config = RunConfig.from_dict(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -88,6 +89,10 @@ class Method(nn.Module):
             context: where training stands.
             turn: one of `turns`; without a term it is left out, unless that leaves the step without any.
         """
+
+    def nothing(self) -> Tensor:
+        """0, to which every parameter that moves contributes: what the loop takes for the loss of a turn without terms."""
+        return torch.stack([(parameter * 0).sum() for parameter in self.parameters() if parameter.requires_grad]).sum()
 
     @abstractmethod
     def optimisers(self) -> dict[str, Optimizer]:

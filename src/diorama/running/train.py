@@ -119,7 +119,8 @@ class Training:
         optimisers = method.optimisers()
         # everything requires grad here: DDP would never reduce a parameter that was frozen when it wrapped the module
         self.module = fabric.setup_module(method)
-        self.module.mark_forward_method("losses")
+        for name in ("losses", "nothing"):
+            self.module.mark_forward_method(name)
         self.optimisers: dict[str, Any] = {name: fabric.setup_optimizers(optimiser) for name, optimiser in optimisers.items()}
         self.average = MovingAverage(method, settings.ema)
         self.grids = SampleGrids(method, self.average, served, run.path, config.seed, settings.samples_every)

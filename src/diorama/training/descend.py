@@ -59,8 +59,13 @@ def descend(
     loss = torch.stack([value.float() for value in terms.values()]).sum()
     fabric.backward(loss / accumulate)
     if (step + 1) % accumulate == 0:
-        if clip_norm:
-            fabric.clip_gradients(module, optimiser, max_norm=clip_norm, error_if_nonfinite=False)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        update(fabric, module, optimiser, clip_norm)
     return loss.detach()
+
+
+def update(fabric: Fabric, module: nn.Module, optimiser: Any, clip_norm: float = 0.0) -> None:
+    """Move the weights of `optimiser` by the gradients that they have gathered, and forget these."""
+    if clip_norm:
+        fabric.clip_gradients(module, optimiser, max_norm=clip_norm, error_if_nonfinite=False)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)

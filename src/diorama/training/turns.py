@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from torch.optim import Optimizer
 
 from diorama.methods.base import Method, StepContext
-from diorama.training.descend import descend
+from diorama.training.descend import descend, update
 from diorama.training.setup import agreed
 from diorama.types import Sample
 
@@ -29,8 +29,8 @@ def take_turns(
 ) -> dict[str, float]:
     """Every turn of one step; their terms as numbers, and the sum of all as `loss`.
 
-    A turn without terms is left out, and its optimiser stands still: parts of gradients that it has accumulated wait for the next
-    update. Of a step all of whose turns are without terms the last one is not left out, so that it is told.
+    A turn without terms is left out, and its optimiser stands still unless it has accumulated gradients before. Of a step all of whose
+    turns are without terms the last one is not left out, so that it is told.
 
     Args:
         fabric: launched.
@@ -48,22 +48,35 @@ def take_turns(
     """
     turns, taken = method.turns(context), False
     said: dict[str, float] = {}
+    shared = (context.step + 1) % accumulate == 0
     for number, turn in enumerate(turns, 1):
         optimiser = optimisers[turn.optimiser]
         # DDP decides in the forward pass whether the backward pass will share gradients
-        shared = (context.step + 1) % accumulate == 0
         with alone(method, optimiser.optimizer, len(optimisers)), fabric.no_backward_sync(module, enabled=not shared):
             with fabric.autocast():  # a marked method of an unwrapped module is not cast by Fabric
                 terms = module.losses(batch, context, turn)
             if len(turns) > 1 and (taken or number < len(turns)) and not agreed(fabric, bool(terms)):
+                if shared and accumulate > 1:
+                    _settle(fabric, module, optimiser, clip_norm)
                 continue
-            total = descend(
-                fabric, module, terms, optimiser, ids=ids, step=context.step, clip_norm=clip_norm, accumulate=accumulate
-            )  # fmt: skip
+            total = descend(fabric, module, terms, optimiser, ids=ids, step=context.step, clip_norm=clip_norm, accumulate=accumulate)
         taken = True
         said |= {name: float(value.detach()) for name, value in terms.items()}
         said["loss"] = said.get("loss", 0.0) + float(total)
     return said
+
+
+def _settle(fabric: Fabric, module: Any, optimiser: Any, clip_norm: float) -> None:
+    """The update of a turn without terms: by what the steps before it have gathered, if they have."""
+    parameters = [parameter for group in optimiser.optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]
+    gathered = any(parameter.grad is not None for parameter in parameters)
+    if fabric.world_size > 1 and parameters:
+        # DDP was told to share gradients and would otherwise wait for them in the next backward pass, which is not to share any
+        fabric.backward(module.nothing())
+    if gathered:
+        update(fabric, module, optimiser, clip_norm)
+    else:
+        optimiser.zero_grad(set_to_none=True)
 
 
 @contextmanager
