@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from diorama.errors import ConfigError, ShapeError
-from diorama.nn.generators import InstanceNorm, MultiScaleSpatialPooling, ReflectionPad, ResNetGenerator, initialise
+from diorama.nn.generators import InstanceNorm, MultiScaleSpatialPooling, NarrowConv2d, ReflectionPad, ResNetGenerator, initialise
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -167,6 +167,17 @@ def test_statistics_of_half_precision_features_are_exact() -> None:
     answer = InstanceNorm()(features)
     assert answer.dtype == torch.bfloat16
     assert float((answer.double() - exact).abs().max()) <= 0.01
+
+
+def test_narrow_convolution_is_the_stock_one() -> None:
+    torch.manual_seed(0)
+    narrow, features = NarrowConv2d(5, 3, 7).double(), random(2, 5, 12, 15, dtype=torch.float64).requires_grad_()
+    answer, expected = narrow(features), nn.functional.conv2d(features, narrow.weight, narrow.bias)
+    torch.testing.assert_close(answer, expected)
+    toward = random(*expected.shape, seed=1, dtype=torch.float64)
+    given_ = [features, narrow.weight, narrow.bias]
+    got, should = (torch.autograd.grad((found * toward).sum(), given_) for found in (answer, expected))
+    torch.testing.assert_close(got, should)
 
 
 def test_padding_keeps_the_type_under_autocast() -> None:
