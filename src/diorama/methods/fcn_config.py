@@ -24,7 +24,7 @@ class FCNConfig:
         momentum, weight_decay: sec. 4.3.
         bias_rate: rate of biases over that of weights under SGD, sec. 4.3.
         pretrained_rate: rate of pretrained layers over that of new ones; 1 as in sec. 4.3.
-        epochs: length of the training, sec. 4.3 ("at least 175 epochs to converge").
+        epochs: length of the training; the paper says that it took at least this (sec. 4.1).
         warmup: part of the training in which the rate rises from 0 (not in the paper).
     """
 
