@@ -33,6 +33,7 @@ LIGHT = [
     "diorama.methods.image_reconstruction_config", "diorama.completion.model", "diorama.data.sparsify", "diorama.running.sweep",
     "diorama.evaluation.protocols", "diorama.export.config", "diorama.export.runtime", "diorama.prediction.predictor",
     "diorama.prediction.result", "diorama.running.predict", "diorama.running.evaluate", "diorama.running.report",
+    "diorama.parsing", "diorama.stream_settings", "diorama.methods.fcn_config", "diorama.methods.multitask_gan_config",
     *(value.partition(":")[0] for value in catalog.DATASETS.values()),
 ]  # fmt: skip
 
@@ -72,7 +73,7 @@ def test_every_recipe_reads(name: str) -> None:
     assert name.startswith(f"{run.method}/")
     assert (ROOT / "recipes" / f"{name}.yaml").read_text().startswith("# "), "a recipe begins with a comment that says what it is"
     stored = yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text())
-    assert set(stored) <= {*CHOICES, *SETTINGS, *OPTIONAL, "seed", "out"}
+    assert set(stored) <= {*CHOICES, *SETTINGS, *OPTIONAL, "streams", "seed", "out"}
 
 
 def commands_in_texts() -> list[str]:

@@ -12,6 +12,8 @@ METHODS = {
     "ci_net": "diorama.methods.ci_net:CINet",
     "fcn": "diorama.methods.fcn:FCN",
     "image_reconstruction": "diorama.methods.image_reconstruction:ImageReconstruction",
+    "majority": "diorama.methods.majority:Majority",
+    "multitask_gan": "diorama.methods.multitask_gan:MultitaskGAN",
 }
 
 DATASETS = {

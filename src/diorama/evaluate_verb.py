@@ -49,6 +49,13 @@ def evaluate_model_file(words: Sequence[str]) -> int:
         raise ConfigError(f"protocol {rules.name} says which points are given, so --sparse.* changes nothing. Leave one of them out.")
     if drawn and own["parser"]:
         raise ConfigError("photos are made of label maps, not of points, so --sparse.* changes nothing. Leave it out, or --parser.")
+    judge: Any = str(model)
+    if drawn:
+        from diorama.prediction.predictor import load
+
+        judge = load(str(model), backend=own["backend"], device=own["device"])
+        if "sparse_depth" not in judge.inputs:
+            raise ConfigError(f"{judge.name} takes no sparse depth, so --sparse.* changes nothing. Leave it out, or choose a completion.")
     split = own["split"] or judged.get("split")
     flip = bool(judged.get("flip")) if own["flip"] is None else own["flip"]
     dataset = catalog.dataset(name)(split=split, **settings) if split else _held_out(name, settings, rules.split if rules else "test")
@@ -56,7 +63,7 @@ def evaluate_model_file(words: Sequence[str]) -> int:
 
     out = Path(own["out"]).expanduser() if own["out"] else _default_out(str(model), translated=own["parser"] is not None)
     found = evaluate(
-        str(model), dataset, protocol, parser=own["parser"], out=out, flip=flip, sparse=Sparsify(**points) if points else None,
+        judge, dataset, protocol, parser=own["parser"], out=out, flip=flip, sparse=Sparsify(**points) if points else None,
         size=own["size"], batch_size=own["batch_size"],
         baselines=own["baselines"], backend=own["backend"], device=own["device"], overwrite=own["overwrite"],
     )  # fmt: skip

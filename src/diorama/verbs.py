@@ -51,7 +51,8 @@ def train(words: Sequence[str]) -> int:
     if shown:
         print(run.to_yaml(), end="")
         return 0
-    run.open_dataset("train")  # says what is missing before torch is imported
+    for stream in (None, *run.streams):
+        run.open_dataset("train", stream)  # says what is missing before torch is imported
     from diorama.running.train import train as start
     from diorama.training.setup import is_first
 

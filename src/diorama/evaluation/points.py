@@ -30,7 +30,7 @@ def points_text(rules: Sparsify, seed: int | None = None, crop: tuple[int, int] 
     if rules.pattern == "all":
         said = ["all points"]
     elif rules.pattern == "lines":
-        said = [f"{_plain(rules.lines)} lines of the {rules.scanner}'s 64, step {rules.step:g} degrees"]
+        said = [f"{_choices(rules.lines)} lines of the {rules.scanner}'s 64, step {rules.step:g} degrees"]
     else:
         said = [f"{_plain(rules.points)} {rules.pattern} points"]
     if crop is not None:
@@ -40,6 +40,12 @@ def points_text(rules: Sparsify, seed: int | None = None, crop: tuple[int, int] 
         if field.name not in _SAID and value != field.default:
             said.append(field.name if value is True else f"{field.name} {_plain(value)}")
     return ", ".join([*said, *([] if seed is None else [f"seed {seed}"])]).replace("_", " ")
+
+
+def _choices(lines: int | tuple[int, ...]) -> str:
+    """`64, 32 or 16`."""
+    *most, last = [str(number) for number in dict.fromkeys(lines if isinstance(lines, (list, tuple)) else [lines])]
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _plain(value: Any) -> str:

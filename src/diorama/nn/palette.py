@@ -67,7 +67,7 @@ class Palette(nn.Module):
         """
         if image.ndim != 4 or image.shape[1] != 3:
             raise ShapeError(f"image {tuple(image.shape)}, expected (B, 3, H, W) colours; pass the output of a semantic generator.")
-        image = image.as_subclass(Tensor).to(self.colours.dtype)
+        image = image.to(self.colours.dtype)
         # channel by channel and exact: the expanded product cancels, and autocast would round it
         red, green, blue = ((image[:, channel : channel + 1] - self.colours[:, channel].view(1, -1, 1, 1)).square() for channel in range(3))
         return -(red + green + blue)

@@ -23,7 +23,7 @@ from diorama.prediction.inputs import Given, check_scale, prepared, read_photo, 
 from diorama.prediction.pointcloud import ASSUMED_FIELD_OF_VIEW, intrinsics_from_field_of_view
 from diorama.prediction.result import ScenePrediction
 from diorama.prediction.sources import find_images, partner
-from diorama.types import Inputs, Prediction
+from diorama.types import IGNORE, Inputs, Prediction
 
 log = logging.getLogger("diorama")
 
@@ -153,7 +153,7 @@ class Predictor:
             image=photo,
             sparse_depth=points,
             sparse_scale=scale,
-            semantic=None if answer.semantic_logits is None else resized_argmax(answer.semantic_logits[0], height, width),
+            semantic=None if answer.semantic_logits is None else self._classes(answer.semantic_logits[0], height, width),
             depth=None if answer.depth is None else _resized(answer.depth[0, 0], height, width),
             labels=self.labels,
             intrinsics=camera,
@@ -168,6 +168,13 @@ class Predictor:
             },
             path=path,
         )
+
+    def _classes(self, logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
+        """Train ids at the size of the photo; what a model calls "ignore", one logit beyond its classes, is 255."""
+        found = resized_argmax(logits, height, width)
+        if self.labels is not None:
+            found[found >= len(self.labels)] = IGNORE
+        return found
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) at which the network sees a photo: as many pixels as it was trained on, in the photo's shape.

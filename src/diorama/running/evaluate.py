@@ -181,7 +181,8 @@ def _columns(frame: Frame, single: Single, protocol: Protocol, factor: float | N
     logits, depth, uncertainty = single
     semantic, found = frame.get("semantic"), None
     if semantic is not None and logits is not None and protocol.classes:
-        if len(logits) != protocol.classes:
+        # one logit beyond the classes is "ignore", which is never right
+        if len(logits) not in (protocol.classes, protocol.classes + 1):
             raise ModelError(f"the model has {len(logits)} classes, the truth {protocol.classes}. Evaluate it on its own label set.")
         found = classes_of(logits, semantic.shape)
         columns["confusion"] = confusion(semantic, found, protocol.classes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from diorama.data.base import SceneDataset
 from diorama.data.sparsify import Sparsify
-from diorama.errors import ConfigError, DataError
+from diorama.errors import ConfigError, DataError, ModelError
 from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import PROTOCOLS, Protocol, by_name
 from diorama.evaluation.withheld import named
@@ -76,6 +76,10 @@ def evaluate(
         dataset, rules = translated(dataset, translator, predictor), rules.vary(parsed_by=parser_id(predictor))
         facts = {**model_facts(translator), **{f"parser_{key}": value for key, value in facts.items()}}
     _check_asked(rules, predictor, flip=flip, size=size)
+    if predictor.labels is not None and dataset.labels is not None and len(predictor.labels) != len(dataset.labels):
+        raise ModelError(
+            f"the model has {len(predictor.labels)} classes, the truth {len(dataset.labels)}. Evaluate it on its own label set."
+        )
     if flip:
         rules = rules.vary(flip=True)
     shared: dict[str, Any] = {"inputs": predictor.inputs, "batch_size": batch_size, "progress": progress}

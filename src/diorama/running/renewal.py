@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from diorama.config import RunConfig
 from diorama.errors import DataError
 
 PLACES = frozenset({"out", "data.root"})
+STREAM_ROOT = re.compile(r"streams\.[^.]+\.root")
 MACHINE = frozenset(
-    {f"trainer.{name}" for name in ("accelerator", "threads", "workers", "log_every", "checkpoint_every", "evaluate_every", "loggers")}
+    {
+        f"trainer.{name}"
+        for name in ("accelerator", "threads", "workers", "log_every", "checkpoint_every", "evaluate_every", "samples_every", "loggers")
+    }
     | {"view.cache", "trainer.channels_last"}
 )
 """Settings that change where and how fast a run goes, not what it finds."""
@@ -31,7 +36,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What of a run's nested settings decides its numbers, with dotted keys."""
-    found = {key: value for key, value in flat(settings).items() if key not in PLACES | MACHINE}
+    found = {key: value for key, value in flat(settings).items() if key not in PLACES | MACHINE and not STREAM_ROOT.fullmatch(key)}
     return {key: Path(value).name if key in FILES and value else value for key, value in found.items()}
 
 
@@ -67,12 +72,18 @@ def stopped_outdated(run: Path, config: RunConfig) -> str:
     return differences(decisive(recipes.read_yaml(file)), decisive(config.to_dict())) if file.is_file() else ""
 
 
+def _told(key: str, sections: list[set[str]]) -> bool:
+    """Whether a key that one side lacks is a difference; a stream's settings are all said, so any of them is."""
+    section = key.partition(".")[0]
+    return section == "streams" or not all(section in side for side in sections)
+
+
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What changed, in words; a single key that one side lacks came with another version, a whole section was set or left out."""
     sections = [{key.partition(".")[0] for key in side} for side in (then, now)]
     changed = [
         f"{key} was {then.get(key)}, is {now.get(key)}"
         for key in dict.fromkeys((*then, *now))
-        if (then[key] != now[key] if key in then and key in now else not all(key.partition(".")[0] in side for side in sections))
+        if (then[key] != now[key] if key in then and key in now else _told(key, sections))
     ]
     return ", ".join(changed)

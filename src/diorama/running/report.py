@@ -197,5 +197,6 @@ def _legend(evaluation: Evaluation) -> list[tuple[str, str]]:
     if evaluation.labels is None:
         return []
     maps = [part for example in evaluation.examples for part in (example.semantic, example.predicted_semantic) if part is not None]
-    present = sorted({int(value) for part in maps for value in set(part.reshape(-1).tolist())} - {255})
+    seen = {int(value) for part in maps for value in set(part.reshape(-1).tolist())}
+    present = sorted(value for value in seen if value < len(evaluation.labels))
     return [(evaluation.labels.classes[k], "#{:02x}{:02x}{:02x}".format(*evaluation.labels.palette[k])) for k in present]

@@ -113,7 +113,8 @@ class Training:
         self.total = min(self.plan.total, settings.steps or self.plan.total)
         self.step = 0
         if any("semantic" in stream.needs for stream in streams.values()):
-            method.prepare({"class_counts": first_says(fabric, lambda: class_counts(streams, method.config.classes))})
+            counts = first_says(fabric, lambda: class_counts(streams, method.config.classes))
+            method.prepare({"class_counts": counts, "palette": self.material.labels.palette if self.material.labels else ()})
         if settings.channels_last:
             method.to(memory_format=torch.channels_last)
         optimisers = method.optimisers()
