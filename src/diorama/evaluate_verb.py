@@ -63,8 +63,8 @@ def evaluate_model_file(words: Sequence[str]) -> int:
 
     out = Path(own["out"]).expanduser() if own["out"] else _default_out(str(model), translated=own["parser"] is not None)
     found = evaluate(
-        judge, dataset, protocol, parser=own["parser"], out=out, flip=flip, sparse=Sparsify(**points) if points else None,
-        size=own["size"], batch_size=own["batch_size"],
+        judge, dataset, protocol, parser=own["parser"], out=out, flip=flip, align=own["align"],
+        sparse=Sparsify(**points) if points else None, size=own["size"], batch_size=own["batch_size"],
         baselines=own["baselines"], backend=own["backend"], device=own["device"], overwrite=own["overwrite"],
     )  # fmt: skip
     for measured in found.values.values():
@@ -84,6 +84,7 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--flip", type=bool | None, help="average with the prediction on the mirrored image; default: as the run, else false"
     )
+    parser.add_argument("--align", type=str, default="none", help="fit the scale of each image (median) or of all (median_global)")
     parser.add_argument("--size", type=tuple[int, int] | None, metavar="[H,W]", help="that the network sees; default: as trained")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--baselines", type=list[str], default=[], metavar="[DIR,...]", help="single-task evaluations, for Delta M")

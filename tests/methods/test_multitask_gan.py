@@ -37,6 +37,7 @@ TABLE_2: dict[str, dict[str, Any]] = {
     "semantic, smooth semantic": {"depth_weight": 0.0},
     "semantic, Ld + smooth RGB": {"smooth_guide": "rgb"},
     "semantic, Ld + smooth semantic": {},
+    "semantic, Ld + smooth label edges": {"smooth_guide": "labels"},
     "filled": {"dense": "filled"},
     "tanh": {"depth_unit": "tanh"},
     "joint": {"branch": "joint"},
@@ -229,6 +230,23 @@ def test_the_depth_branch_leaves_the_semantic_one_alone_and_joint_training_does_
         moved = [p for p in method.semantic.to_labels.parameters() if p.grad is not None and bool(p.grad.any())]
         assert bool(moved) == moves
         assert (method.stages[0].freeze == ()) == moves
+
+
+def test_smoothness_by_label_edges_asks_nothing_across_them() -> None:
+    method = depth_method(smooth_guide="labels", smooth_weight=1.0)
+    halves = torch.zeros(2, dtype=torch.int64).repeat_interleave(32)[None, None].repeat(2, 64, 1)
+    halves[..., 32:] = 3
+    method.semantic.to_labels = nn.Module()
+    method.semantic.to_labels.forward = lambda photos: method.semantic.palette.encode(halves)  # type: ignore[method-assign]
+    step_at = torch.full((1, 1, 64, 64), -1.0)
+    terms = []
+    for column in (32, 20):  # a step of depth where the classes meet, and one inside a class
+        depth = step_at.clone()
+        depth[..., column:] = 0.5
+        method.depth.densify.forward = lambda given, depth=depth: depth.expand(len(given), -1, -1, -1)  # type: ignore[method-assign]
+        terms.append(float(method.losses(batch(), context(), GENERATORS)["smooth"].detach()))
+    # second differences of a step act at two pixels, one of which takes its guide's step inside a class
+    assert terms[0] < 0.51 * terms[1]
 
 
 def test_a_depth_branch_without_a_trained_semantic_branch_is_refused() -> None:

@@ -104,6 +104,19 @@ def test_what_is_wrong_is_told_before_the_evaluation(rooms: SceneDataset, tmp_pa
         evaluate_file.evaluate(constant, rooms, out=tmp_path / "file", progress=False)
 
 
+@pytest.mark.usefixtures("constant")
+def test_a_fitted_scale_shows_in_the_protocol_and_forgives_it(rooms: SceneDataset) -> None:
+    found = evaluate_file.evaluate("constant", rooms, align="median", progress=False)
+    assert found.protocol.name == "world_indoor+median"
+    squared = []
+    for frame in rooms:  # a constant times median(truth) / 2 is the median of the truth
+        depth = frame["depth"][(frame["depth"] > 1e-3) & (frame["depth"] < 10)].astype(np.float64)
+        squared.append((depth - np.median(depth)) ** 2)
+    assert found["rmse"] == pytest.approx(np.sqrt(np.concatenate(squared).mean()), rel=1e-4)
+    with pytest.raises(ConfigError, match="as it is predicted"):
+        evaluate_file.evaluate("constant", rooms, "kitti_withheld_random", align="median", progress=False)
+
+
 def test_flip_shows_in_the_protocol(rooms: SceneDataset) -> None:
     found = evaluate_file.evaluate(Predictor(Constant(), "constant", "test"), rooms, flip=True, progress=False)
     assert found.protocol.name == "world_indoor+flip"

@@ -43,6 +43,8 @@ logger = logging.getLogger("diorama")
 
 COLLAPSED = 0.03
 """Outputs that differ less than this share of what their inputs do are one output."""
+LABEL_EDGE = 100.0
+"""Step of the guide from one class to the next: exp(-100) lets nothing through."""
 WON = 0.995
 """A discriminator that is right this often has won."""
 
@@ -151,7 +153,7 @@ class MultitaskGAN(Method):
             with torch.set_grad_enabled(self.config.branch == "joint"):
                 made = self.semantic.to_labels(torch.cat(photos)).split([len(photos[0]), len(photos[1])])
             scenes = [torch.cat([photo, labels.to(photo.dtype)], 1) for photo, labels in zip(photos, made, strict=True)]
-            guide = made[0] if self.config.smooth_guide == "semantic" else guide
+            guide = {"semantic": made[0], "rgb": guide}.get(self.config.smooth_guide, LABEL_EDGE * self.semantic.classes(made[0]))
         return branch.generator_terms(sparse, scenes[0], guide, dense, pattern, scenes[1])
 
     def turns(self, context: StepContext) -> list[Turn]:

@@ -34,7 +34,8 @@ class MultitaskGANConfig:
         depth_weight, smooth_weight: lambda_5 and lambda_6 of (6), sec. IV-C.
         depth_unit: "m": (7) in square metres and (8) in metres; "tanh": both in the network's coding, 400 and 40 times weaker at 80 m.
         semantic_input: whether Gd and Fd see the generated semantics; without, the first row of Table II.
-        smooth_guide: what damps (8): the generated "semantic" image, or the photo ("rgb").
+        smooth_guide: what damps (8): the generated "semantic" image, the photo ("rgb"), or "labels", the classes nearest to the generated
+            image, across whose borders (8) asks nothing.
         edge_scale: factor on the gradient in the exponent of (8), 1 as printed.
         dense: what dense depth is: the data's own "truth", or the sparse depth of other frames "filled" without training.
         max_depth: depth [m] that the largest output stands for.
@@ -65,7 +66,7 @@ class MultitaskGANConfig:
     smooth_weight: float = 0.5
     depth_unit: Literal["m", "tanh"] = "m"
     semantic_input: bool = True
-    smooth_guide: Literal["semantic", "rgb"] = "semantic"
+    smooth_guide: Literal["semantic", "rgb", "labels"] = "semantic"
     edge_scale: float = 1.0
     dense: Literal["truth", "filled"] = "truth"
     max_depth: float = 80.0
@@ -91,7 +92,7 @@ class MultitaskGANConfig:
             raise ConfigError("a loss has a negative weight. Set model.*_weight to 0 or more.")
         if not 0 < self.min_depth < self.max_depth:
             raise ConfigError(f"model.min_depth={self.min_depth}, model.max_depth={self.max_depth}: choose 0 < min_depth < max_depth.")
-        if self.smooth_guide == "semantic" and self.smooth_weight and not self.semantic_input and self.branch != "semantic":
+        if self.smooth_guide != "rgb" and self.smooth_weight and not self.semantic_input and self.branch != "semantic":
             raise ConfigError("without semantic_input there is no semantic image to damp (8) with. Set model.smooth_guide=rgb.")
         if self.branch == "joint" and not self.semantic_input:
             raise ConfigError("joint training without semantic_input is two trainings. Set model.branch=semantic, or depth.")

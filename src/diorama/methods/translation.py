@@ -144,6 +144,10 @@ class SemanticBranch(Branch):
         """GcGAN's transformation: a quarter turn clockwise, or upside down."""
         return torch.rot90(images, -1, (2, 3)) if self.config.consistency == "rotation" else images.flip(2)
 
+    def classes(self, labels: Tensor) -> Tensor:
+        """`(B, 1, H, W)` train ids, as floats, of the colours nearest to those of a label image; K is "ignore"."""
+        return self.palette.logits(labels.detach()).argmax(1, keepdim=True).float()
+
     def real(self, photos: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """What each judge is to take for real."""
         found = {"labels": labels, "photos": photos}

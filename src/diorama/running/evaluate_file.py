@@ -30,6 +30,7 @@ def evaluate(
     out: str | Path | None = None,
     sparse: Sparsify | None = None,
     flip: bool = False,
+    align: str = "none",
     size: tuple[int, int] | None = None,
     batch_size: int = 8,
     baselines: Sequence[str | Path] = (),
@@ -50,6 +51,7 @@ def evaluate(
         out: folder for the report.
         sparse: how points are drawn for a network of sparse depth where neither protocol nor data say it.
         flip: average with the prediction on the mirrored image; shows in the protocol's name.
+        align: scale of the predicted depth, as in `Protocol`: "median" fits each image to its truth; shows in the protocol's name.
         size: (height, width) [px] that the network sees; None: what it was trained at, else the image's own.
         batch_size: images per call of the network.
         baselines: metrics.json files (or their folders) of single-task runs, for Delta M.
@@ -69,6 +71,8 @@ def evaluate(
         _check_free(Path(out), overwrite=overwrite)
     _check_readable(batch_size, size, baselines)
     rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
+    if align != "none" and named(rules.name):
+        raise ConfigError(f"{rules.name} counts depth as it is predicted. Leave out --align, or choose a protocol with dense truth.")
     predictor = _loaded(model, backend, device) if parser is None else _loaded(parser, backend, device)
     facts = model_facts(predictor)
     if parser is not None:
@@ -82,6 +86,8 @@ def evaluate(
         )
     if flip:
         rules = rules.vary(flip=True)
+    if align != "none":
+        rules = rules.vary(align=align)
     shared: dict[str, Any] = {"inputs": predictor.inputs, "batch_size": batch_size, "progress": progress}
     if withheld := named(rules.name):
         how, targets = withheld
