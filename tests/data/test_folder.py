@@ -150,6 +150,36 @@ def test_file_ids_and_colour_coded_labels(root: Path) -> None:
         Folder(root, "all")[0]
 
 
+def test_colours_that_no_class_has_are_the_nearest_or_an_error(root: Path) -> None:
+    image = THREE.colour(np.array([[0, 1, 2, 255, 0, 1]] * 4, np.uint8))
+    image[0, :3], image[1, 0] = (120, 60, 120), (1, 1, 139)  # off road, off car
+    io.write_image(root / "semantic" / "a.png", image)
+    text = f"classes: [road, car, tree]\npalette: {[list(colour) for colour in THREE.palette]}\n"
+    (root / "dataset.yaml").write_text(text)
+    expected = np.array([[0, 1, 2, 255, 0, 1]] * 4, np.uint8)
+    expected[0, :3], expected[1, 0] = 0, 1
+    for given in ({}, {"colours": "nearest"}):
+        assert np.array_equal(Folder(root, "all", **given)[0]["semantic"], expected)
+    told = r"a.png: 3 pixels have the colour \(120, 60, 120\), which is no class of .* \(and 1 more such colours\). Mend .*nearest\.$"
+    with pytest.raises(DataError, match=told):
+        Folder(root, "all", colours="exact")[0]
+    (root / "dataset.yaml").write_text(text + "colours: exact\n")
+    with pytest.raises(DataError, match=told):
+        Folder(root, "all")[0]
+    assert np.array_equal(Folder(root, "all", colours="nearest")[0]["semantic"], expected)
+    io.write_image(root / "semantic" / "a.png", THREE.colour(expected))
+    assert np.array_equal(Folder(root, "all")[0]["semantic"], expected)
+
+
+@pytest.mark.parametrize("colours", [[[1, 2, 3], [4, 5, 6], [1, 2, 3]], [[1, 2, 3], [0, 0, 0], [4, 5, 6]]])
+def test_colours_that_are_not_distinct_decode_nothing(colours: list[list[int]], root: Path) -> None:
+    (root / "dataset.yaml").write_text(f"classes: [road, car, tree]\npalette: {colours}\n")
+    assert (Folder(root, "all")[1]["semantic"] == 2).all()  # ids need no colours
+    io.write_image(root / "semantic" / "a.png", np.full((4, 6, 3), (4, 5, 6), np.uint8))
+    with pytest.raises(DataError, match=r"a.png: two classes share a colour, or one is black, which means ignore. Mend `palette`"):
+        Folder(root, "all")[0]
+
+
 def test_known_label_sets(root: Path) -> None:
     (root / "dataset.yaml").unlink()
     assert Folder(root, "all", labels="cityscapes19").labels is CITYSCAPES19
@@ -187,6 +217,7 @@ def test_damaged_frames_name_themselves(root: Path) -> None:
         ("classes: [a, b]\npalette: [[1, 2, 3]]", "palette needs 2 colours"),
         ("classes: [a, b]\nids: [1]", "ids needs 2 whole numbers"),
         ("classes: [a]\ndepth_scale: no", "depth_scale is False, expected a positive number"),
+        ("classes: [a]\ncolours: any", "colours is 'any'. Choose one of nearest, exact"),
         ("classes: [a]\ndepth_unit: inch", "unknown depth_unit 'inch'"),
         ("classes: [a]\nintrinsics: {fx: 1}", "intrinsics needs numbers"),
         ("classes: [a]\nintrinsics: [1, 2]", "intrinsics is .2,."),

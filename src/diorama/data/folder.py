@@ -11,6 +11,7 @@ root), else a fixed draw by a hash of the stem: a tenth val, a tenth test, the r
     labels: cityscapes19          # a label set of diorama, or `classes` with `palette`
     classes: [road, car, tree]
     palette: [[128, 64, 128], [0, 0, 142], [107, 142, 35]]   # also decodes colour-coded label images
+    colours: nearest              # of colour-coded label images; or exact: a colour that no class has is an error (black is ignored)
     ids: [7, 26, 21]              # ids in the files, in the order of the classes; all others are ignored
     depth_scale: 256              # integers in depth files = depth * depth_scale
     depth_unit: m                 # or mm, cm, ft
@@ -26,7 +27,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,10 @@ FOLDERS = {
 """Key of a frame -> names its folder may have."""
 
 _UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048}
-_SETTINGS = ("labels", "classes", "palette", "ids", "depth_scale", "depth_unit", "depth_cap", "disparity_scale", "intrinsics", "baseline")
+_SETTINGS = (
+    "labels", "classes", "palette", "colours", "ids", "depth_scale", "depth_unit", "depth_cap", "disparity_scale", "intrinsics", "baseline",
+)  # fmt: skip
+_DECODINGS = ("nearest", "exact")
 
 
 class Folder(SceneDataset):
@@ -64,6 +68,8 @@ class Folder(SceneDataset):
         labels: name of a label set of diorama (over `dataset.yaml`).
         depth_scale: integers in depth files are depth * depth_scale (over `dataset.yaml`).
         depth_unit: unit of the depth values: m, cm, mm or ft (over `dataset.yaml`).
+        colours: "nearest" gives pixels of colour-coded label images the class of the nearest colour, "exact" refuses colours that no
+            class has (over `dataset.yaml`).
     """
 
     name: ClassVar[str] = "folder"
@@ -84,12 +90,13 @@ class Folder(SceneDataset):
         labels: str | None = None,
         depth_scale: float | None = None,
         depth_unit: str | None = None,
+        colours: Literal["nearest", "exact"] | None = None,
     ) -> None:
         self.root, self.split = Path(root), split
         self._check_split()
         if not self.root.is_dir():
             raise DataError(f"{self.root}: no such folder. Point --data.root at the folder that holds images/.")
-        given = {"labels": labels, "depth_scale": depth_scale, "depth_unit": depth_unit}
+        given = {"labels": labels, "depth_scale": depth_scale, "depth_unit": depth_unit, "colours": colours}
         self.settings = read_settings(self.root) | {key: value for key, value in given.items() if value is not None}
         self._metres_per_unit = _metres_per_unit(self.root, self.settings)
         self.depth_cap = float(self.settings.get("depth_cap", 80.0))  # type: ignore[misc]
@@ -199,7 +206,7 @@ class Folder(SceneDataset):
         if io.is_colour(path):
             if "palette" not in self.settings and "labels" not in self.settings:
                 raise DataError(f"{path}: a colour-coded label map. Give `palette` and `classes` in dataset.yaml, or store ids.")
-            return self.labels.decode(io.read_image(path))
+            return self._decoded(path, self.labels)
         ids = io.read_labels(path)
         if self._table is not None:
             return convert(np.where(ids > IGNORE, IGNORE, ids).astype(np.uint8), self._table)
@@ -210,6 +217,22 @@ class Folder(SceneDataset):
                 f"(0..{len(self.labels) - 1}, 255 = ignore). Mend the file, or list the file ids under `ids` in dataset.yaml."
             )
         return ids.astype(np.uint8)
+
+    def _decoded(self, path: Path, labels: LabelSet) -> NDArray[np.uint8]:
+        if len({*labels.palette, (0, 0, 0)}) <= len(labels):
+            raise DataError(f"{path}: two classes share a colour, or one is black, which means ignore. Mend `palette` in dataset.yaml.")
+        image = io.read_image(path)
+        semantic = labels.decode(image)
+        strange = image[(labels.colour(semantic) != image).any(-1)]
+        if len(strange) and self.settings.get("colours") == "exact":
+            colours, counts = np.unique(strange, axis=0, return_counts=True)
+            colour, others = tuple(colours[counts.argmax()].tolist()), len(colours) - 1
+            raise DataError(
+                f"{path}: {counts.max()} pixels have the colour {colour}, which is no class of '{labels.name}'"
+                + (f" (and {others} more such colours)" if others else "")
+                + ". Mend the file, or take the nearest colour: colours=nearest."
+            )
+        return semantic
 
 
 def read_camera(path: Path) -> tuple[NDArray[np.float64], float | None]:
@@ -275,6 +298,8 @@ def _metres_per_unit(root: Path, settings: dict[str, Any]) -> float:
 def _label_set(root: Path, settings: dict[str, Any]) -> tuple[LabelSet, NDArray[np.uint8] | None]:
     """The label set and, if `ids` is given, the table file id -> train id."""
     classes, palette, ids = settings.get("classes"), settings.get("palette"), settings.get("ids")
+    if settings.get("colours", "nearest") not in _DECODINGS:
+        raise ConfigError(f"{root}: colours is {settings['colours']!r}. Choose one of {', '.join(_DECODINGS)}.")
     if "labels" in settings:
         labels = by_name(str(settings["labels"]))
     elif not isinstance(classes, list) or not classes:
