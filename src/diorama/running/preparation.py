@@ -44,6 +44,10 @@ def check(config: RunConfig, streams: Mapping[str, Stream], baselines: Sequence[
         logger.warning("%s has no frames but those to train on: the model will not be evaluated", config.dataset)
     else:
         rules(config, held_out)
+        classes, labels = getattr(config.model, "classes", None), held_out.labels
+        if labels and classes not in (None, len(labels)) and getattr(config.model, "tasks", "both") != "depth":
+            where = f"{held_out.name} ({held_out.split}), which the model is judged on,"
+            raise ConfigError(f"model.classes is {classes}, {where} has {len(labels)} classes. Choose data of one label set.")
 
 
 def check_stream(config: RunConfig, reader: str, stream: Stream) -> None:
@@ -78,12 +82,16 @@ def advised(config: RunConfig) -> Iterator[None]:
     """Inside, running out of memory is told as what to change.
 
     Raises:
-        TrainingError: memory was short, or a process that reads data died.
+        TrainingError: memory was short, a process that reads data died, or a batch is too small for its norm.
     """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TrainingError(_memory_advice(config)) from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingError("batch norm sees a single value: set trainer.batch_size=2 or more, or a larger view.size or crop.") from error
     except RuntimeError as error:
         text = str(error)
         if "can't allocate memory" in text or "out of memory" in text:
