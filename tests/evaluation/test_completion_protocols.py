@@ -153,6 +153,12 @@ def test_other_points_are_another_protocol() -> None:
         (Sparsify(pattern="grid", points=100, holes=0.3), "100 grid points, holes 0.3, seed 3"),
         (Sparsify(pattern="lines", lines=16, scanner="kitti"), "16 lines of the kitti's 64, step 0.17 degrees, seed 3"),
         (
+            Sparsify(pattern="lines", lines=(64, 32, 16), scanner="kitti"),
+            "64, 32 or 16 lines of the kitti's 64, step 0.17 degrees, seed 3",
+        ),
+        (Sparsify(pattern="lines", lines=(64, 16), scanner="kitti"), "64 or 16 lines of the kitti's 64, step 0.17 degrees, seed 3"),
+        (Sparsify(pattern="lines", lines=(16, 16), scanner="kitti"), "16 lines of the kitti's 64, step 0.17 degrees, seed 3"),
+        (
             Sparsify(pattern="all", scanner="kitti", unoccluded=True, relative_noise=0.01),
             "all points, unoccluded, relative noise 0.01, seed 3",
         ),

@@ -315,3 +315,25 @@ def test_real_rooms_score_their_own_truth_as_perfect(real_data: Path) -> None:
     found = evaluate_model(oracle, data, "nyuv2_eigen", batch_size=1, progress=False, draws=0)
     assert (found["miou"], found["rmse"], found["delta1"]) == (1.0, 0.0, 1.0)
     assert found.protocol.truth_size == "240x320"
+
+
+def test_one_logit_beyond_the_classes_is_ignore_which_is_a_miss(toy: Any, predict: Any) -> None:
+    def more(count: int) -> Callable[[Inputs], Prediction]:
+        def answer(inputs: Inputs) -> Prediction:
+            """What `predict` says, but class 2 goes to the last of `count` further logits."""
+            logits, depth = predict(inputs)[:2]
+            beyond = np.full((len(logits), count, *logits.shape[2:]), -99, np.float32)
+            beyond[:, -1] = np.where(logits.argmax(1) == 2, 99, -99)
+            return Prediction(np.concatenate([logits, beyond], 1), depth)
+
+        return answer
+
+    dataset = toy()
+    plain, ignoring = (evaluate_model(each, dataset, FOLDER, progress=False, draws=9, examples=1) for each in (predict, more(1)))
+    known = np.concatenate([frame["semantic"][frame["semantic"] != 255] for frame in dataset])
+    share = float((known == 2).mean())  # all of which `predict` finds
+    assert ignoring["pixel_accuracy"] == pytest.approx(plain["pixel_accuracy"] - share)
+    assert ignoring["miou"] == pytest.approx(plain["miou"] - 1 / 5)
+    assert ignoring["rmse"] == plain["rmse"]
+    with pytest.raises(ModelError, match=r"the model has 7 classes, the truth 5\. Evaluate it on its own label set"):
+        evaluate_model(more(2), dataset, FOLDER, progress=False)

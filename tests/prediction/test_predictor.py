@@ -17,6 +17,7 @@ from PIL import Image
 from diorama.errors import ConfigError, DataError, ModelError, ShapeError
 from diorama.prediction import predictor as predictor_module
 from diorama.prediction.predictor import Predictor, list_models, load, resized_argmax
+from diorama.types import Prediction
 
 
 def test_a_photo_of_the_training_size_is_not_resized(predictor: Predictor, half_red: NDArray[np.uint8]) -> None:
@@ -72,6 +73,22 @@ def test_classes_are_the_largest_of_the_bilinear_logits(k: int, h: int, w: int, 
     chosen = torch.from_numpy(resized_argmax(logits, height, width).astype(np.int64))
     # Two classes within rounding of each other may be told apart either way.
     assert float((best - resized.gather(0, chosen[None])[0]).max()) < 1e-4
+
+
+def test_what_lies_beyond_the_label_set_is_ignore(model: Any, half_red: NDArray[np.uint8]) -> None:
+    class Unsure:
+        """Where green is above one half, one logit beyond the two classes is the largest."""
+
+        config = model.config
+
+        def __call__(self, inputs: Any) -> Prediction:
+            logits, depth = model(inputs)[:2]
+            return Prediction(np.concatenate([logits, 9 * (inputs["image"][:, 1:2] > 0.5)], 1), depth)
+
+    semantic = Predictor(Unsure(), "unsure", "by hand").scene(half_red).semantic
+    assert semantic is not None
+    green = half_red[..., 1] > 127
+    assert np.array_equal(semantic, np.where(green, 255, half_red[..., 0] > 127))
 
 
 def test_exif_orientation_is_applied(predictor: Predictor, half_red: NDArray[np.uint8], tmp_path: Path) -> None:
@@ -194,7 +211,5 @@ class _Sized:
         }
 
     def __call__(self, inputs: Any) -> Any:
-        from diorama.types import Prediction
-
         images = inputs["image"]
         return Prediction(depth=np.ones((len(images), 1, *images.shape[2:]), np.float32))

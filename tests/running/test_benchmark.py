@@ -236,6 +236,19 @@ def test_paths_of_the_machine_are_no_settings() -> None:
     assert one == {"data.name": "x", "model.backbone_weights": "net.pth"}
 
 
+def test_of_streams_the_part_decides_and_the_place_does_not() -> None:
+    def row(part: list[int], root: str, every: int) -> dict[str, Any]:
+        stream = {"name": "folder", "root": root, "part": part}
+        return decisive({"streams": {"labels": stream}, "trainer": {"samples_every": every, "steps": 5}})
+
+    assert differences(row([0, 2], "/a", 10), row([0, 2], "/b", 0)) == ""
+    assert differences(row([0, 2], "/a", 0), row([1, 2], "/a", 0)) == "streams.labels.part was [0, 2], is [1, 2]"
+    one = row([0, 2], "/a", 0)
+    assert differences(one, {key: value for key, value in one.items() if not key.endswith("part")}) == (
+        "streams.labels.part was [0, 2], is None"
+    )
+
+
 @pytest.mark.parametrize("status", [0, 3])
 def test_a_run_of_several_processes_is_a_command_of_its_own(
     status: int, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

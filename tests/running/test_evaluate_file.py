@@ -14,7 +14,7 @@ import yaml
 from diorama import catalog
 from diorama.cli import main
 from diorama.data.base import SceneDataset
-from diorama.errors import ConfigError, DataError
+from diorama.errors import ConfigError, DataError, ModelError
 from diorama.prediction.predictor import Predictor
 from diorama.running import evaluate_file
 from diorama.running.records import earlier_results
@@ -133,6 +133,23 @@ def test_points_of_two_minds_are_refused(tmp_path: Path, capsys: pytest.CaptureF
     words = ["evaluate", "linear", "--data", "world_indoor", "--data.frames", "1", "--out", str(tmp_path / "out")]
     assert main([*words, "--protocol", "nyuv2_completion_500", "--sparse.points", "50"]) == 2
     assert "nyuv2_completion_500 says which points are given, so --sparse.* changes nothing. Leave" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_points_for_a_network_of_photos_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "ci_net-nyuv2", "--data", "world_indoor", "--data.frames", "1", "--out", str(tmp_path / "out")]
+    assert main([*words, "--sparse.points", "50"]) == 2
+    assert "ci_net-nyuv2 takes no sparse depth, so --sparse.* changes nothing. Leave it out, or choose a" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_other_classes_is_refused_even_if_its_logits_are_as_many(rooms: SceneDataset, tmp_path: Path) -> None:
+    """Twelve classes and "ignore" are thirteen logits, as many as the rooms have classes."""
+    names = [f"class{number}" for number in range(12)]
+    model = Constant()
+    model.config = {**Constant.config, "labels": {"name": "twelve", "classes": names, "palette": [[number, 0, 1] for number in range(12)]}}
+    with pytest.raises(ModelError, match=r"the model has 12 classes, the truth 13\. Evaluate it on its own label set\."):
+        evaluate_file.evaluate(Predictor(model, "twelve", "test"), rooms, out=tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 
