@@ -261,6 +261,12 @@ def test_scans_alone_are_filled_for_dense_depth(semantic: Path, tmp_path: Path, 
     stored = json.loads((run / "metrics.json").read_text())
     assert stored["protocol"]["truth"].startswith("withheld from the input")
     assert stored["metrics"]["rmse"]["value"] > 0
+    assert load(run).labels == CITYSCAPES19  # of the semantic branch: scans have none
+    photo = sorted((scans / "image").iterdir())[0]
+    words = ["predict", str(photo), "--model", str(run), "--sparse-depth", str(scans / "velodyne_raw" / photo.name)]
+    assert main([*words, "--out", str(tmp_path / "out"), "--save", "semantic", "depth", "overlay"]) == 0
+    ids = io.read_labels(tmp_path / "out" / f"{photo.stem}.semantic.png")
+    assert ((ids < 19) | (ids == 255)).all()
     said = said_by(made(tmp_path / "none", {"branch": "depth"}, trainer=trainer, **sections), tmp_path, capsys, 2)
     assert "(stream 'dense') needs 'depth'" in said
 

@@ -153,7 +153,8 @@ class MultitaskGAN(Method):
             with torch.set_grad_enabled(self.config.branch == "joint"):
                 made = self.semantic.to_labels(torch.cat(photos)).split([len(photos[0]), len(photos[1])])
             scenes = [torch.cat([photo, labels.to(photo.dtype)], 1) for photo, labels in zip(photos, made, strict=True)]
-            guide = {"semantic": made[0], "rgb": guide}.get(self.config.smooth_guide, LABEL_EDGE * self.semantic.classes(made[0]))
+            if self.config.smooth_guide != "rgb":
+                guide = made[0] if self.config.smooth_guide == "semantic" else LABEL_EDGE * self.semantic.classes(made[0])
         return branch.generator_terms(sparse, scenes[0], guide, dense, pattern, scenes[1])
 
     def turns(self, context: StepContext) -> list[Turn]:

@@ -6,14 +6,15 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from diorama.config import RunConfig
 from diorama.data.io import replacing
+from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, ModelError
-from diorama.export.config import read_config
+from diorama.export.config import ModelConfig, label_set, read_config
 from diorama.export.model_file import start_from
 from diorama.methods.base import Method
 from diorama.prediction.predictor import find_model
@@ -75,6 +76,11 @@ def told(origin: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"started_from": dict(origin)} if origin else {}
 
 
+def labels_of(origin: Mapping[str, Any] | None) -> LabelSet | None:
+    """The label set of the model that a run started from: what its classes are called where its own data have no labels."""
+    return label_set(cast("ModelConfig", {"labels": (origin or {}).get("labels")}))
+
+
 def chain(training: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The origins in the training facts of a model, its own first: each with `model`, `method` and `training`."""
     origin = training.get("started_from")
@@ -88,7 +94,7 @@ def _said_by(path: Path) -> dict[str, Any]:
         path = path / "model.safetensors"
     config = read_config(path)
     name = path.name if path.is_dir() else path.parent.name if path.stem == "model" else path.stem
-    return {"model": name, "method": config["method"], "training": config["training"]}
+    return {"model": name, "method": config["method"], "labels": config["labels"], "training": config["training"]}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from diorama.errors import TrainingError
 from diorama.export.model_file import save_model
 from diorama.methods.base import Method, StepContext
 from diorama.running.evaluate import Evaluation, evaluate_model
-from diorama.running.origin import begin_with, keep, origin_of, require_same_start, told
+from diorama.running.origin import begin_with, keep, labels_of, origin_of, require_same_start, told
 from diorama.running.points import with_points
 from diorama.running.preparation import about, advised, check, class_counts, evaluation_split, launch, rules
 from diorama.running.progress import TrainingProgress
@@ -283,7 +283,7 @@ class Training:
                 save_model(
                     self.method,
                     self.run_folder.model,
-                    labels=self.material.labels,
+                    labels=self.material.labels or labels_of(origin),
                     depth_cap=self.material.depth_cap,
                     input_size=self.config.view.size,
                     training={"terms": self.material.terms, **about(self.config, self.step, origin, self.material.name), **told(origin)},
