@@ -180,7 +180,20 @@ def test_the_depth_branch_follows_the_semantic_one_which_stands_still(semantic: 
 def test_the_depth_branch_alone_is_refused_and_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = made(tmp_path / "runs", {"branch": "depth"}, trainer={"steps": 2}, sparse={"points": 100})
     said = said_by(settings, tmp_path, capsys, 3)
-    assert "Train model.branch=semantic first and pass its run with --trainer.start_from, or set model.semantic_input=false." in said
+    assert "Train model.branch=semantic first and pass its run with --trainer.start_from" in said
+    assert said.endswith("or set model.semantic_input=false.")
+
+
+@pytest.mark.parametrize("model", [{"width": 8}, {"pooling": [1, 4]}, {"semantic_blocks": 2}, {"classes": 11}], ids=str)
+def test_a_semantic_branch_that_fits_in_part_is_none(
+    model: dict[str, Any], semantic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copied in part, it would make noise of photos, and frozen, it would do so for ever."""
+    scans = write_scans(tmp_path / "scans", lambda number, row, column: (row % 3 == 2) & (column % 4 == 0))
+    model = {"branch": "depth", "dense": "filled", **model}
+    sections = {"trainer": {"steps": 2, "start_from": str(semantic)}, "data": {"name": "kitti_lidar", "root": str(scans)}, **SCANS}
+    said = said_by(made(tmp_path / "runs", model, **sections), tmp_path, capsys, 3)
+    assert "its classes, width, semantic_blocks and pooling have to be those of this run" in said
 
 
 def test_a_joint_run_is_judged_on_both_tasks(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ class MultitaskGAN(Method):
         self.depth = DepthBranch(config) if with_depth else None
         self.requires = frozenset().union(*self.streams.values())
         self.register_buffer("semantic_steps", torch.zeros((), dtype=torch.int64))
+        self.register_load_state_dict_post_hook(_forget_steps)  # type: ignore[no-untyped-call]
         self._warned: set[str] = set()
 
     @property
@@ -132,7 +133,8 @@ class MultitaskGAN(Method):
             if self.semantic is not None and not int(self.semantic_steps):
                 raise TrainingError(
                     "the depth branch sees generated semantics, and nothing generates them yet. Train model.branch=semantic first and pass "
-                    "its run with --trainer.start_from, or set model.semantic_input=false."
+                    "its run with --trainer.start_from (its classes, width, semantic_blocks and pooling have to be those of this run), or "
+                    "set model.semantic_input=false."
                 )
             terms |= self._depth_terms(self.depth, batch, context, turn)
         return terms
@@ -236,6 +238,12 @@ class MultitaskGAN(Method):
             dense = self.forward(image, sparse).depth
             found |= {"image": image, "sparse depth": _nearness(sparse), "dense depth made": _nearness(dense)}
         return found
+
+
+def _forget_steps(method: Any, keys: Any) -> None:
+    """Weights that lack a part of what makes label images of photos are of no trained semantic branch."""
+    if any(key.startswith(("semantic.to_labels.", "semantic.palette.")) for key in keys.missing_keys):
+        method.semantic_steps.zero_()
 
 
 def _plain(values: Any) -> Tensor:
