@@ -32,7 +32,7 @@ class MultitaskGANConfig:
         geometry_weight: of GcGAN's consistency.
         depth_cycle_weight, depth_structure_weight: lambda_3 and lambda_4 of (6), sec. IV-C.
         depth_weight, smooth_weight: lambda_5 and lambda_6 of (6), sec. IV-C.
-        depth_unit: "m": (7) in square metres and (8) in metres; "tanh": both in the network's coding, 400 and 40 times weaker at 80 m.
+        depth_unit: "m": (7) in square metres and (8) in metres; "tanh": both in the network's coding, 1600 and 40 times weaker.
         semantic_input: whether Gd and Fd see the generated semantics; without, the first row of Table II.
         smooth_guide: what damps (8): the generated "semantic" image, the photo ("rgb"), or "labels", the classes nearest to the generated
             image, across whose borders (8) asks nothing.

@@ -202,7 +202,7 @@ class DepthBranch(Branch):
         sparse_back, made_sparse = self.thin(torch.cat([back, forth])).split([len(back), len(forth)])
         made_sparse = torch.where(pattern_mask > 0, made_sparse, -1)
         dense_back = self.densify(torch.cat([other, made_sparse, pattern_mask], 1))
-        self.collapse["dense"].add(sparse, made_dense)
+        self.collapse["dense"].add(self.coded(filled(sparse)), made_dense)
         real = self.real(sparse, dense)
         judged = {"dense": _where(dense_mask, made_dense), "sparse": made_sparse}
         terms = self.fooled(judged)

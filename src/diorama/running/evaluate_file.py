@@ -70,24 +70,14 @@ def evaluate(
     if out is not None:
         _check_free(Path(out), overwrite=overwrite)
     _check_readable(batch_size, size, baselines)
-    rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
-    if align != "none" and named(rules.name):
-        raise ConfigError(f"{rules.name} counts depth as it is predicted. Leave out --align, or choose a protocol with dense truth.")
+    rules = _rules(dataset, protocol, flip=flip, align=align)
     predictor = _loaded(model, backend, device) if parser is None else _loaded(parser, backend, device)
     facts = model_facts(predictor)
     if parser is not None:
         translator = load_translator(model, device=device)
         dataset, rules = translated(dataset, translator, predictor), rules.vary(parsed_by=parser_id(predictor))
         facts = {**model_facts(translator), **{f"parser_{key}": value for key, value in facts.items()}}
-    _check_asked(rules, predictor, flip=flip, size=size)
-    if predictor.labels is not None and dataset.labels is not None and len(predictor.labels) != len(dataset.labels):
-        raise ModelError(
-            f"the model has {len(predictor.labels)} classes, the truth {len(dataset.labels)}. Evaluate it on its own label set."
-        )
-    if flip:
-        rules = rules.vary(flip=True)
-    if align != "none":
-        rules = rules.vary(align=align)
+    _check_asked(rules, predictor, dataset, size=size)
     shared: dict[str, Any] = {"inputs": predictor.inputs, "batch_size": batch_size, "progress": progress}
     if withheld := named(rules.name):
         how, targets = withheld
@@ -109,20 +99,33 @@ def _loaded(model: str | Path | Predictor | Translator, backend: str, device: st
     return model if isinstance(model, Predictor) else load(model, backend=backend, device=device)  # type: ignore[arg-type]
 
 
-def _check_asked(rules: Protocol, predictor: Predictor, *, flip: bool, size: tuple[int, int] | None) -> None:
+def _rules(dataset: SceneDataset, protocol: str | Protocol | None, *, flip: bool, align: str) -> Protocol:
+    """The protocol with what was asked for beside it, which its name then says."""
+    rules = default_protocol(dataset) if protocol is None else by_name(protocol) if isinstance(protocol, str) else protocol
+    if align != "none" and named(rules.name):
+        raise ConfigError(f"{rules.name} counts depth as it is predicted. Leave out --align, or choose a protocol with dense truth.")
+    if flip and named(rules.name):
+        raise ConfigError(f"{rules.name} gives scans as they are, not mirrored. Leave out --flip, or say --flip false.")
+    rules = rules.vary(flip=True) if flip else rules
+    return rules.vary(align=align) if align != "none" else rules
+
+
+def _check_asked(rules: Protocol, predictor: Predictor, dataset: SceneDataset, *, size: tuple[int, int] | None) -> None:
     """Return if protocol and model know what is asked of them.
 
     Raises:
-        ConfigError: a size or a mirrored image where scans are seen as they are, a size for two models, or a model without points judged
-            on withheld ones.
+        ConfigError: a size where scans are seen as they are or for two models, or a model without points judged on withheld ones.
+        ModelError: it has other classes than the data.
     """
+    if predictor.labels is not None and dataset.labels is not None and len(predictor.labels) != len(dataset.labels):
+        raise ModelError(
+            f"the model has {len(predictor.labels)} classes, the truth {len(dataset.labels)}. Evaluate it on its own label set."
+        )
     if rules.parsed_by and size is not None:
         raise ConfigError("with a parser, both models see what they were trained at. Leave out --size.")
     withheld, takes_points = named(rules.name), "sparse_depth" in predictor.inputs
-    if withheld and (flip or size is not None):
-        raise ConfigError(
-            f"{rules.name} gives scans as they are, neither mirrored nor resized. Leave out --size and --flip (or say --flip false)."
-        )
+    if withheld and size is not None:
+        raise ConfigError(f"{rules.name} gives scans as they are, not resized. Leave out --size.")
     if withheld and not takes_points:
         raise ConfigError(f"{rules.name} judges what is made of the other returns; {predictor.name} takes none. Choose a completion.")
     if takes_points and size is not None:
