@@ -225,9 +225,7 @@ def write_tables(benchmark: Benchmark, out: Path) -> None:
         cells += [_delta(benchmark, found, name)] if benchmark.baselines else []
         lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
     if found:
-        first = next(iter(found.values()))[0]
-        backbone = f", backbone {first.model['backbone']}" if first.model.get("backbone") else ""
-        lines += ["", f"Protocol: {first.protocol.sentence()}", f"Budget of every row: {first.model.get('budget')}{backbone}."]
+        lines += ["", f"Protocol: {next(iter(found.values()))[0].protocol.sentence()}", _budgets(found)]
     lines += [benchmark.budget, "Mean and 95 % t-interval over seeds; a row of one seed is one run.", ""]
     with replacing(out / "table.md") as path:
         Path(path).write_text("\n".join(line for line in lines if line is not None))
@@ -240,6 +238,18 @@ def write_tables(benchmark: Benchmark, out: Path) -> None:
                 writer.writerow(
                     [name, run.model.get("seed"), *values, run.protocol.name, run.model.get("budget"), run.model.get("backbone")]
                 )
+
+
+def _budgets(found: Mapping[str, list[Run]]) -> str:
+    """How long the rows were trained: one sentence, with the rows by budget where they differ."""
+    rows: dict[str, list[str]] = {}
+    for name, runs in found.items():
+        backbone = f", backbone {runs[0].model['backbone']}" if runs[0].model.get("backbone") else ""
+        rows.setdefault(f"{runs[0].model.get('budget')}{backbone}", []).append(name)
+    if len(rows) == 1:
+        return f"Budget of every row: {next(iter(rows))}."
+    said = [f"{budget} ({', '.join(names)})" for budget, names in rows.items()]
+    return f"Budgets: {'; '.join(said)}."
 
 
 def _delta(benchmark: Benchmark, found: Mapping[str, list[Run]], name: str) -> str:
