@@ -184,8 +184,13 @@ def test_the_depth_branch_alone_is_refused_and_says_what_to_do(tmp_path: Path, c
     assert said.endswith("or set model.semantic_input=false.")
 
 
-@pytest.mark.parametrize("model", [{"width": 8}, {"pooling": [1, 4]}, {"semantic_blocks": 2}, {"classes": 11}], ids=str)
-def test_a_semantic_branch_that_fits_in_part_is_none(
+OTHERS: list[dict[str, Any]] = [
+    {"width": 8}, {"pooling": [1, 4]}, {"pooling": []}, {"semantic_blocks": 2}, {"semantic_blocks": 0}, {"classes": 11},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", OTHERS, ids=str)
+def test_a_semantic_branch_that_fits_in_part_or_of_which_a_part_is_left_over_is_none(
     model: dict[str, Any], semantic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Copied in part, it would make noise of photos, and frozen, it would do so for ever."""

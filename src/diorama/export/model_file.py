@@ -124,12 +124,14 @@ def start_from(method: Method, path: str | Path) -> list[str]:
         ModelError: no such file, or not one weight fits.
     """
     trained, _ = load_model(path)
-    own, weights = method.state_dict(), trained.state_dict()
-    fitting = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
+    own = method.state_dict()
+    # with what the method has no place for, so that its hooks see when it is but a part of what was trained
+    offered = {name: tensor for name, tensor in trained.state_dict().items() if name not in own or own[name].shape == tensor.shape}
+    fitting = own.keys() & offered.keys()
     if not fitting:
         raise ModelError(f"{path}: no weight fits the new model. Take a model of the same method and backbone, or leave it out.")
-    method.load_state_dict(fitting, strict=False)
-    return sorted(own.keys() - fitting.keys())
+    method.load_state_dict(offered, strict=False)
+    return sorted(own.keys() - fitting)
 
 
 def build(config: ModelConfig, path: Path) -> Method:

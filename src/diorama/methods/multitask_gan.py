@@ -241,8 +241,8 @@ class MultitaskGAN(Method):
 
 
 def _forget_steps(method: Any, keys: Any) -> None:
-    """Weights that lack a part of what makes label images of photos are of no trained semantic branch."""
-    if any(key.startswith(("semantic.to_labels.", "semantic.palette.")) for key in keys.missing_keys):
+    """Weights that lack a part of what makes label images of photos, or have one more, are of no trained semantic branch of this kind."""
+    if any(key.startswith(("semantic.to_labels.", "semantic.palette.")) for key in (*keys.missing_keys, *keys.unexpected_keys)):
         method.semantic_steps.zero_()
 
 
