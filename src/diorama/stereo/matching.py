@@ -48,12 +48,12 @@ class Matcher:
     """Penalty of a larger step, on the same scale; above `p1`."""
     uniqueness: int = 0
     """How far the second best cost must lie above the best [%]; what does not is not known."""
-    speckle: int = 100
+    speckle: int = 200
     """Regions of at most so many pixels are not known; 0 keeps them."""
     speckle_range: int = 1
     """How far the disparities of one region differ from pixel to pixel [px]."""
-    contrast: int = 15
-    """Horizontal gradients are compared up to this many grey levels, at least 15."""
+    contrast: int = 63
+    """Horizontal gradients are compared up to this many grey levels; OpenCV takes at least 15."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
