@@ -10,14 +10,14 @@ from diorama.stereo.geometry import depth_from_disparity, disparity_from_depth, 
 
 def test_depth_by_hand() -> None:
     # 720 px * 0.54 m = 388.8 px m
-    disparity = np.array([[388.8, 100, 48.6, 0, -3, np.nan, np.inf, *[38.88] * 400]], np.float32)
+    disparity = np.array([[388.8, 100, 48.6, 0, -3, np.nan, np.inf]], np.float32)
     depth = depth_from_disparity(disparity, 720, 0.54)
-    np.testing.assert_allclose(depth[0, :8], [1, 3.888, 8, 0, 0, 0, 0, 10], rtol=1e-6)
+    np.testing.assert_allclose(depth, [[1, 3.888, 8, 0, 0, 0, 0]], rtol=1e-6)
     assert depth.dtype == np.float32
 
 
 def test_there_and_back() -> None:
-    depth = np.random.default_rng(0).uniform(5, 90, (8, 400)).astype(np.float32)
+    depth = np.random.default_rng(0).uniform(5, 90, (8, 40)).astype(np.float32)
     depth[:, ::7] = 0
     again = depth_from_disparity(disparity_from_depth(depth, 700, 0.5), 700, 0.5)
     np.testing.assert_allclose(again, depth, rtol=1e-6)
