@@ -71,6 +71,12 @@ def test_unknown_and_out_of_view_are_0(make_pair) -> None:
     assert margin.dtype == np.float32 and margin.max() <= 1
 
 
+def test_a_disparity_beyond_the_range_is_compared_all_the_same(make_pair) -> None:
+    truth = np.full((32, 128), 24, np.float32)
+    left, right = make_pair(32, 128, truth)
+    assert np.median(cost_margin(left, right, truth, range_px=8)[:, 40:]) > 0.8
+
+
 def test_right_view_is_the_mirrored_left_one(make_pair) -> None:
     left, right = make_pair(40, 96, np.tile(np.linspace(5, 7, 96, dtype=np.float32), (40, 1)))
     pair = match(left, right)
