@@ -157,6 +157,29 @@ def test_two_processes_take_turns_as_one(accumulate: int, idle: list[int], unpai
         assert torch.allclose(first[name], value, rtol=1e-5, atol=1e-7), name
 
 
+def test_two_processes_train_in_mixed_precision_on_depth_as_it_is(unpaired: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fabric would cast what a wrapped module is given, and stumbles over the stage."""
+    kind, seen = sys.modules["unpaired"].Unpaired, []
+    losses = kind.losses
+
+    def noted(self: Any, batch: Any, context: Any, turn: Any) -> Any:
+        seen.append({value.dtype for sample in batch.values() for value in sample.values() if torch.is_tensor(value)})
+        return losses(self, batch, context, turn)
+
+    def finish(self: Training, baselines: Any = ()) -> None:
+        torch.save([str(dtype) for dtypes in seen for dtype in dtypes], self.run_folder.path / f"seen-{self.fabric.global_rank}.pt")
+
+    monkeypatch.setattr(kind, "losses", noted)
+    monkeypatch.setattr(Training, "finish", finish)
+    trainer = {"batch_size": 1, "devices": 2, "steps": 2, "precision": "bf16-mixed"}
+    path, other = both(lambda: train(RunConfig.from_dict(unpaired({"norm": False}, trainer=trainer))))
+    assert isinstance(path, Path), path
+    assert path == other
+    for rank in range(2):
+        assert "torch.float32" in (dtypes := torch.load(path / f"seen-{rank}.pt"))
+        assert not {"torch.bfloat16", "torch.float16"} & set(dtypes)
+
+
 def test_two_processes_evaluate_exactly_what_one_does(settings: Settings) -> None:
     """Norms are live here: each process has met other samples, yet all must score with the statistics that are saved."""
     config = RunConfig.from_dict(

@@ -37,7 +37,7 @@ def build_fabric(settings: Trainer, run: RunFolder | None = None) -> Fabric:
     cpu = settings.accelerator == "cpu" or (settings.accelerator == "auto" and not torch.cuda.is_available())
     strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo" if cpu else None) if processes > 1 else "auto"
     try:
-        return Fabric(
+        fabric = Fabric(
             accelerator="cpu" if cpu else settings.accelerator,
             devices=settings.devices,
             num_nodes=settings.nodes,
@@ -49,6 +49,16 @@ def build_fabric(settings: Trainer, run: RunFolder | None = None) -> Fabric:
         raise ConfigError(
             f"cannot start on '{settings.accelerator}' with {settings.devices} devices ({error}). See `diorama doctor`."
         ) from error
+    fabric.strategy.precision.convert_input = _as_given  # type: ignore[method-assign]
+    return fabric
+
+
+def _as_given(data: Any) -> Any:
+    """In place of Fabric's casting of what a wrapped module is given: it rounds depth to bfloat16 and refuses frozen dataclasses.
+
+    Autocast lowers what may be lowered, as where one process trains an unwrapped module.
+    """
+    return data
 
 
 def build_loggers(settings: Trainer, run: RunFolder) -> list[Logger]:
