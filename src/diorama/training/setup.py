@@ -49,7 +49,7 @@ def build_fabric(settings: Trainer, run: RunFolder | None = None) -> Fabric:
         raise ConfigError(
             f"cannot start on '{settings.accelerator}' with {settings.devices} devices ({error}). See `diorama doctor`."
         ) from error
-    fabric.strategy.precision.convert_input = _as_given  # type: ignore[method-assign]
+    fabric.strategy.precision.convert_input = _as_given
     return fabric
 
 
