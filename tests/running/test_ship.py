@@ -19,7 +19,7 @@ from diorama.config import RunConfig
 from diorama.data.world.dataset import WorldIndoor
 from diorama.errors import ConfigError, ModelError
 from diorama.running.ci_net_figures import attention_figure, central_positions, load_ci_net, sharing_figure
-from diorama.running.ship import figures, history, main, ship
+from diorama.running.ship import described_input, figures, history, main, purpose, ship
 from diorama.running.train import train
 
 Settings = Callable[..., dict[str, Any]]
@@ -49,6 +49,20 @@ def test_a_shipped_folder_predicts_and_tells_how_it_was_made(run: Path, tmp_path
     one, other = (diorama.load(folder, backend=backend).scene(photo) for backend in ("onnx", "torch"))
     assert one.depth.shape == (40, 70)
     np.testing.assert_allclose(one.depth, other.depth, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "of", "takes"),
+    [
+        (["image"], "metric depth (up to 80 m) of one photo.", "RGB of any size; trained at 32x48"),
+        (["sparse_depth"], "dense depth (up to 80 m) of one sparse depth map.", "sparse depth of any size, metres, 0 = unknown; "),
+        (["image", "sparse_depth"], "dense depth (up to 80 m) of one photo and its sparse depth.", "RGB and sparse depth of one size"),
+    ],
+)
+def test_a_card_says_what_the_network_takes(keys: list[str], of: str, takes: str, settings: Settings) -> None:
+    model: Any = {"labels": None, "depth": {"cap": 80.0, "unit": "m"}, "input": {"keys": keys}}
+    assert purpose(model) == of[0].upper() + of[1:]
+    assert described_input(model, RunConfig.from_dict(settings(view={"size": [32, 48]}))).startswith(takes)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

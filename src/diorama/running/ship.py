@@ -107,19 +107,23 @@ def purpose(model: ModelConfig) -> str:
     """What the model makes of its input, in a sentence."""
     labels, depth = model["labels"], model["depth"]
     gives = [f"semantics ({len(labels['classes'])} classes, `{labels['name']}`)"] if labels else []
-    dense = "dense depth" if "sparse_depth" in input_keys(model) else "metric depth"
+    keys = input_keys(model)
+    dense = "dense depth" if "sparse_depth" in keys else "metric depth"
     gives += [f"{dense} (up to {depth['cap']:g} m)"] if depth else []
     text = " and ".join(gives)
-    return f"{text[0].upper()}{text[1:]} of one {'sparse depth map' if 'sparse_depth' in input_keys(model) else 'photo'}."
+    given = "sparse depth map" if "image" not in keys else "photo and its sparse depth" if "sparse_depth" in keys else "photo"
+    return f"{text[0].upper()}{text[1:]} of one {given}."
 
 
 def described_input(model: ModelConfig, config: RunConfig) -> str:
     """What the network takes and what it was trained on."""
     height, width = config.view.window
-    if "sparse_depth" not in input_keys(model):
+    keys = input_keys(model)
+    if "sparse_depth" not in keys:
         return f"RGB of any size; trained at {config.view.size[0]}x{config.view.size[1]}"
     points = f" of {points_text(config.sparse)}" if config.sparse else ""
-    return f"sparse depth of any size, metres, 0 = unknown; trained on windows of {height}x{width}{points}"
+    maps = "RGB and sparse depth of one size, any; depth in metres" if "image" in keys else "sparse depth of any size, metres"
+    return f"{maps}, 0 = unknown; trained on windows of {height}x{width}{points}"
 
 
 def history(run: Path) -> dict[str, dict[str, Any]]:
