@@ -176,7 +176,7 @@ def test_two_processes_train_in_mixed_precision_on_depth_as_it_is(unpaired: Sett
     assert isinstance(path, Path), path
     assert path == other
     for rank in range(2):
-        assert "torch.float32" in (dtypes := torch.load(path / f"seen-{rank}.pt"))
+        assert "torch.float32" in (dtypes := torch.load(path / f"seen-{rank}.pt", weights_only=True))
         assert not {"torch.bfloat16", "torch.float16"} & set(dtypes)
 
 
