@@ -33,6 +33,7 @@ LIGHT = [
     "diorama.methods.image_reconstruction_config", "diorama.completion.model", "diorama.data.sparsify", "diorama.running.sweep",
     "diorama.evaluation.protocols", "diorama.export.config", "diorama.export.runtime", "diorama.prediction.predictor",
     "diorama.prediction.result", "diorama.running.predict", "diorama.running.evaluate", "diorama.running.report",
+    "diorama.stereo.checks", "diorama.stereo.files", "diorama.stereo.geometry", "diorama.stereo.measures",
     "diorama.parsing", "diorama.stream_settings", "diorama.methods.fcn_config", "diorama.methods.multitask_gan_config",
     *(value.partition(":")[0] for value in catalog.DATASETS.values()),
 ]  # fmt: skip
