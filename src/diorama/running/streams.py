@@ -121,6 +121,8 @@ class Material:
 
     name: str
     labels: LabelSet | None
+    learnt: bool
+    """Whether the labels were learnt from; if not, a model that this one started from may know better."""
     depth_cap: float
     terms: str
 
@@ -134,6 +136,7 @@ def material(config: RunConfig, streams: Mapping[str, Stream]) -> Material:
     return Material(
         name=" + ".join(data),
         labels=(labelled or [first])[0].labels,
+        learnt=bool(labelled),
         depth_cap=(measured or [first])[0].depth_cap,
         terms=". ".join(f"{name}: {one.terms}" for name, one in data.items()) if others else first.terms,
     )

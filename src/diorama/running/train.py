@@ -283,7 +283,7 @@ class Training:
                 save_model(
                     self.method,
                     self.run_folder.model,
-                    labels=self.material.labels or labels_of(origin),
+                    labels=self.material.labels if self.material.learnt else labels_of(origin) or self.material.labels,
                     depth_cap=self.material.depth_cap,
                     input_size=self.config.view.size,
                     training={"terms": self.material.terms, **about(self.config, self.step, origin, self.material.name), **told(origin)},
