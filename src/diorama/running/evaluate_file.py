@@ -117,10 +117,6 @@ def _check_asked(rules: Protocol, predictor: Predictor, dataset: SceneDataset, *
         ConfigError: a size where scans are seen as they are or for two models, or a model without points judged on withheld ones.
         ModelError: it has other classes than the data.
     """
-    if predictor.labels is not None and dataset.labels is not None and len(predictor.labels) != len(dataset.labels):
-        raise ModelError(
-            f"the model has {len(predictor.labels)} classes, the truth {len(dataset.labels)}. Evaluate it on its own label set."
-        )
     if rules.parsed_by and size is not None:
         raise ConfigError("with a parser, both models see what they were trained at. Leave out --size.")
     withheld, takes_points = named(rules.name), "sparse_depth" in predictor.inputs
@@ -130,6 +126,10 @@ def _check_asked(rules: Protocol, predictor: Predictor, dataset: SceneDataset, *
         raise ConfigError(f"{rules.name} judges what is made of the other returns; {predictor.name} takes none. Choose a completion.")
     if takes_points and size is not None:
         raise ConfigError(f"{predictor.name} sees sparse depth at its own size: resizing would lose points. Leave out --size.")
+    if predictor.labels is not None and dataset.labels is not None and len(predictor.labels) != len(dataset.labels):
+        raise ModelError(
+            f"the model has {len(predictor.labels)} classes, the truth {len(dataset.labels)}. Evaluate it on its own label set."
+        )
 
 
 def _check_readable(batch_size: int, size: tuple[int, int] | None, baselines: Sequence[str | Path]) -> None:
