@@ -17,7 +17,6 @@ import itertools
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,16 +24,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from memory import peak, resident
+
 CLASSES = 13
-
-
-def _resident(field: str) -> int | None:
-    """A field of /proc/self/status in bytes, None where there is no such file."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), None)
 
 
 def _forget_peak() -> bool:
@@ -44,11 +36,6 @@ def _forget_peak() -> bool:
     except OSError:
         return False
     return True
-
-
-def _peak() -> int:
-    scale = 1 if sys.platform == "darwin" else 1024
-    return _resident("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 def measure(form: str, count: int, channels: int, values: bool, ignored: float, repeats: int) -> dict[str, Any]:
@@ -95,9 +82,9 @@ def measure(form: str, count: int, channels: int, values: bool, ignored: float, 
     run(*inputs(256))
     ready = inputs(count)
     exact_peak = _forget_peak()
-    before = (_resident("VmRSS") if exact_peak else None) or _peak()
+    before = (resident("VmRSS") if exact_peak else None) or peak()
     value = run(*ready)
-    extra = max(_peak() - before, 0)
+    extra = max(peak() - before, 0)
     seconds, cpu_seconds = [], []
     for _ in range(repeats):
         start, cpu_start = time.perf_counter(), time.process_time()

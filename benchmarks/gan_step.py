@@ -23,13 +23,14 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from memory import peak, resident
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -256,20 +257,6 @@ def losses(width: int, steps: int, material: Data) -> dict[str, Any]:
     return found
 
 
-def _resident(field: str) -> int | None:
-    """A field of /proc/self/status in bytes, None where there is no such file."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), None)
-
-
-def _peak() -> int:
-    scale = 1 if sys.platform == "darwin" else 1024
-    return _resident("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
 def extra(form: str, width: int, size: int) -> int:
     """Bytes that three steps of this process need at their peak, networks included."""
     material = data(size, 3)
@@ -277,11 +264,11 @@ def extra(form: str, width: int, size: int) -> int:
     exact_peak = Path("/proc/self/clear_refs")
     if exact_peak.exists():
         exact_peak.write_text("5")
-    before = (_resident("VmRSS") if exact_peak.exists() else None) or _peak()
+    before = (resident("VmRSS") if exact_peak.exists() else None) or peak()
     ready = trained(form, width)
     for number, sample in enumerate(material):
         ready.step(number, *sample)
-    return max(_peak() - before, 0)
+    return max(peak() - before, 0)
 
 
 def memory(width: int, size: int, processes: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from runs import failure
 
 from diorama.cli import main
 from diorama.data import io
@@ -141,14 +142,3 @@ def test_an_unknown_backbone_does_not_fill_the_screen() -> None:
 def of_folder(settings: dict[str, Any], root: Path) -> dict[str, Any]:
     """`settings` with the frames in `root` for data."""
     return {**settings, "data": {"name": "folder", "root": str(root), "keys": ["image", "semantic", "depth"]}}
-
-
-def failure(settings: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str], status: int) -> str:
-    """What `diorama train` says on stderr: one line, no traceback."""
-    path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    assert main(["train", "--config", str(path)]) == status
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("diorama: error: ")]
-    assert len(said) == 1
-    assert said[0].endswith(".")
-    return said[0]

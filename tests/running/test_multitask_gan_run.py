@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from runs import failure, flat, rows
 from safetensors.torch import load_file
 
 from diorama.cli import main
@@ -52,25 +52,9 @@ def made(out: Path, model: dict[str, Any] | None = None, **sections: Any) -> dic
 
 def said_by(settings: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str], status: int) -> str:
     """The one line on stderr with which `diorama train` ends; no run is left."""
-    path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    assert main(["train", "--config", str(path)]) == status
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("diorama: error: ")]
-    assert len(said) == 1
+    said = failure(settings, folder, capsys, status)
     assert not list(Path(settings["out"]).rglob("*"))
-    return said[0]
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != "images_per_s"} for row in csv.DictReader(file)]
-
-
-def flat(value: Any, name: str = "") -> dict[str, Any]:
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {key: leaf for part, item in items for key, leaf in flat(item, f"{name}.{part}").items()}
-    return {name: value}
+    return said
 
 
 def write_photos(root: Path, sizes: list[tuple[int, int]]) -> str:

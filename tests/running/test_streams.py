@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from runs import flat, rows
 
 from diorama import catalog
 from diorama.config import RunConfig
@@ -33,18 +33,6 @@ def opened(settings: dict[str, Any]) -> dict[str, Any]:
 
 def ids(settings: dict[str, Any]) -> dict[str, list[str]]:
     return {name: stream.dataset.ids for name, stream in opened(settings).items()}
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != "images_per_s"} for row in csv.DictReader(file)]
-
-
-def flat(value: Any, name: str = "") -> dict[str, Any]:
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {key: leaf for part, item in items for key, leaf in flat(item, f"{name}.{part}").items()}
-    return {name: value}
 
 
 def differing(first: Path, second: Path, *left_out: str) -> list[str]:

@@ -184,18 +184,13 @@ def drawn(
     depth: F32,
     rules: Sparsify,
     seed: int,
-    *,
-    intrinsics: NDArray[np.float64] | None = None,
-    image: NDArray[np.uint8] | None = None,
-    lidar: Lidar | None = None,
-    scanned: bool | None = None,
+    **known: Any,
 ) -> dict[str, F32]:
     """What a sample gets by `rules`, under its keys: `sparse_depth`, and with `rules.withhold` also `depth`.
 
     That depth is the scan where `sparse_depth` is empty. With `rules.unoccluded` neither of the two holds returns that the camera
-    cannot see. Arguments and errors are those of `sparsify`.
+    cannot see. Arguments, those of `known` included, and errors are those of `sparsify`.
     """
-    known: dict[str, Any] = {"intrinsics": intrinsics, "image": image, "lidar": lidar, "scanned": scanned}
     if not rules.withhold:
         return {"sparse_depth": sparsify(depth, rules, seed, **known)}
     whole = sparsify(depth, Sparsify(pattern="all", scanner=rules.scanner, unoccluded=rules.unoccluded), seed, **known)
