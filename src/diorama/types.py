@@ -58,11 +58,12 @@ SCENE_KEYS = frozenset(Sample.__annotations__) - {"meta"}
 """The keys a data set can provide and a method can need."""
 
 
-INPUT_CHANNELS = {"image": 3, "right": 3, "sparse_depth": 1}
+INPUT_CHANNELS = {"image": 3, "right": 3, "sparse_depth": 1, "matched": 1}
 """Keys of `Sample` that a network can take as input, with their channels."""
 
 Inputs = Mapping[str, NDArray[np.float32]]
-"""What a network is given, in NumPy: key of `INPUT_CHANNELS` -> `(B, C, H, W)`; RGB in 0..1, depth in metres with 0 = unknown."""
+"""What a network is given, in NumPy: key of `INPUT_CHANNELS` -> `(B, C, H, W)`; RGB in 0..1, depth in metres and disparity in pixels,
+both with 0 = unknown."""
 
 
 class Prediction(NamedTuple):
@@ -73,3 +74,5 @@ class Prediction(NamedTuple):
     reconstruction: Any = None  # (B, 1, H, W) grey image in 0..255
     attention: Any = None  # (B, N, N) in 0..1, row = query
     uncertainty: Any = None  # (B, 1, H, W) metres, larger is worse
+    confidence: Any = None  # (B, 1, H, W) in 0..1, larger is surer: whether the disparity that the network was given is right
+    threshold: Any = None  # (B, 1, 1, 1) in 0..1: the confidence above which that image's disparity is to be trusted
