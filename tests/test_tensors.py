@@ -13,11 +13,11 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from diorama.errors import ConfigError, ShapeError
-from diorama.tensors import Depth, Disparity, Intrinsics, SparseDepth
+from diorama.tensors import Confidence, Depth, Disparity, Intrinsics, SparseDepth
 
 H, W = 24, 40
 K = [[30.0, 0, 17.0], [0, 31.0, 11.0], [0, 0, 1]]
-KINDS = (Depth, SparseDepth, Disparity, Intrinsics)
+KINDS = (Depth, Confidence, SparseDepth, Disparity, Intrinsics)
 CALLS = {
     "affine": {"angle": 10.0, "translate": [2, 1], "scale": 1.2, "shear": [0.0, 0.0]},
     "center_crop": {"output_size": [20, 30]},
@@ -31,7 +31,7 @@ CALLS = {
     "rotate": {"angle": 10.0},
     "vertical_flip": {},
 }
-REFUSED = {(name, kind) for name in ("perspective", "elastic") for kind in KINDS[1:]}
+REFUSED = {(name, kind) for name in ("perspective", "elastic") for kind in KINDS[2:]}
 REFUSED |= {("rotate", Disparity), ("affine", Disparity)}
 
 
@@ -194,7 +194,7 @@ def test_disparity_scales_with_the_width():
     assert F.rotate(disparity, 0.0).unique().tolist() == [6.0]
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("kind", KINDS[2:])
 def test_shear_and_expand_are_refused(kind):
     with pytest.raises(ConfigError, match="shear to 0"):
         F.affine(make(kind), 0, [0, 0], 1.0, [5.0, 0.0])

@@ -1,4 +1,4 @@
-"""tv_tensors of a scene (`Depth`, `SparseDepth`, `Disparity`, `Intrinsics`) and their kernels for torchvision's v2 transforms.
+"""tv_tensors of a scene (`Depth`, `SparseDepth`, `Disparity`, `Confidence`, `Intrinsics`), their kernels for torchvision's transforms.
 
 Pixel centres are integers: scaling by s takes column u to s u + (s - 1) / 2, a mirror to W - 1 - u. Every geometric functional that
 torchvision offers for bounding boxes has a kernel here for each class, or refuses with a `ConfigError` that says what to use instead.
@@ -9,6 +9,8 @@ torchvision offers for bounding boxes has a kernel here for each class, or refus
 | resize, resized_crop | nearest | splat | nearest, values times the width ratio | scaled |
 | rotate, affine | nearest | splat (no shear) | no rotation, no shear; values times scale | roll about the axis (no shear) |
 | perspective, elastic | nearest | refused | refused | refused |
+
+`Confidence` moves as `Depth` does, and 0 (no trust) fills what is uncovered.
 """
 
 from __future__ import annotations
@@ -42,6 +44,10 @@ class SparseDepth(Depth):
 
 class Disparity(Depth):
     """Horizontal shift to the right view [px], 0 = unknown. The values scale with the width of the image."""
+
+
+class Confidence(tv_tensors.Mask):
+    """Trust in another map, float32 `(..., 1, H, W)` in 0..1, 0 = none. Moves by the nearest pixel; its values never change."""
 
 
 class Intrinsics(tv_tensors.TVTensor):
@@ -158,11 +164,11 @@ def _kernel(functional: str, kind: type) -> Callable[[_Run], _Run]:
     return register
 
 
-# ---- Depth: the kernels of Mask with unknown (0) as fill, whatever fill the transform holds for images or labels
+# ---- Depth and Confidence: the kernels of Mask with unknown (0) as fill, whatever fill the transform holds for images or labels
 
 
 def _masked(kernel: Callable[..., Tensor], **fixed: Any) -> Callable[..., Any]:
-    def run(depth: Depth, *args: Any, **kwargs: Any) -> Any:
+    def run(depth: Depth | Confidence, *args: Any, **kwargs: Any) -> Any:
         for name in ("interpolation", "antialias"):
             kwargs.pop(name, None)
         return kernel(depth.as_subclass(Tensor), *args, **{**kwargs, **fixed}).as_subclass(type(depth))
@@ -170,14 +176,16 @@ def _masked(kernel: Callable[..., Tensor], **fixed: Any) -> Callable[..., Any]:
     return run
 
 
-for _name in ("crop", "center_crop", "horizontal_flip", "vertical_flip"):
-    _kernel(_name, Depth)(_masked(getattr(F, f"{_name}_mask")))
-for _name in ("affine", "rotate", "perspective", "elastic", "pad"):
-    _kernel(_name, Depth)(_masked(getattr(F, f"{_name}_mask"), fill=UNKNOWN_DEPTH))
+for _map in (Depth, Confidence):
+    for _name in ("crop", "center_crop", "horizontal_flip", "vertical_flip"):
+        _kernel(_name, _map)(_masked(getattr(F, f"{_name}_mask")))
+    for _name in ("affine", "rotate", "perspective", "elastic", "pad"):
+        _kernel(_name, _map)(_masked(getattr(F, f"{_name}_mask"), fill=UNKNOWN_DEPTH))
 
 
+@_kernel("resize", Confidence)
 @_kernel("resize", Depth)
-def _resize_depth(depth: Depth, size: list[int] | None, max_size: int | None = None, **_: Any) -> Depth:
+def _resize_depth(depth: _Kind, size: list[int] | None, max_size: int | None = None, **_: Any) -> _Kind:
     # Mask's own kernel takes the upper left neighbour; nearest-exact keeps pixel centres where the intrinsics say they are
     plain = depth.as_subclass(Tensor)
     moved: Tensor = F.resize_image(
@@ -186,8 +194,9 @@ def _resize_depth(depth: Depth, size: list[int] | None, max_size: int | None = N
     return _typed(moved.reshape(*plain.shape[:-2], *moved.shape[-2:]), type(depth))
 
 
+@_kernel("resized_crop", Confidence)
 @_kernel("resized_crop", Depth)
-def _resized_crop_depth(depth: Depth, top: int, left: int, height: int, width: int, size: list[int], **_: Any) -> Any:
+def _resized_crop_depth(depth: Depth | Confidence, top: int, left: int, height: int, width: int, size: list[int], **_: Any) -> Any:
     return F.resize(F.crop(depth, top, left, height, width), size)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torchvision import tv_tensors
 
-    from diorama.tensors import Depth, Disparity, Intrinsics, SparseDepth
+    from diorama.tensors import Confidence, Depth, Disparity, Intrinsics, SparseDepth
 
 IGNORE = 255
 """Train id of a pixel without a label."""
@@ -33,6 +33,12 @@ class Frame(TypedDict, total=False):
     depth: NDArray[np.float32]  # (H, W) metres, 0 = unknown
     sparse_depth: NDArray[np.float32]  # (H, W) metres, 0 = unknown
     disparity: NDArray[np.float32]  # (H, W) pixels, 0 = unknown
+    matched: NDArray[np.float32]  # (H, W) pixels, what a matcher found in the left view, 0 = nothing
+    semantic_right: NDArray[np.uint8]  # (H, W) train ids of the right view, 255 = ignore
+    pseudo_depth: NDArray[np.float32]  # (H, W) metres, depth of the left view by stereo, 0 = none
+    pseudo_depth_right: NDArray[np.float32]  # (H, W) metres, the same of the right view
+    confidence: NDArray[np.float32]  # (H, W) trust in pseudo_depth, 0..1
+    confidence_right: NDArray[np.float32]  # (H, W) trust in pseudo_depth_right, 0..1
     intrinsics: NDArray[np.float64]  # (3, 3) pixels, pixel centres at integers
     baseline: float  # metres
     domain: int
@@ -48,6 +54,12 @@ class Sample(TypedDict, total=False):
     depth: Depth  # float32 (1, H, W), metres, 0 = unknown
     sparse_depth: SparseDepth
     disparity: Disparity  # float32 (1, H, W), pixels, 0 = unknown
+    matched: Disparity
+    semantic_right: tv_tensors.Mask
+    pseudo_depth: Depth
+    pseudo_depth_right: Depth
+    confidence: Confidence  # float32 (1, H, W), 0..1
+    confidence_right: Confidence
     intrinsics: Intrinsics  # float32 (3, 3), pixels
     baseline: Tensor  # () metres
     domain: Tensor  # () int64
@@ -57,6 +69,9 @@ class Sample(TypedDict, total=False):
 SCENE_KEYS = frozenset(Sample.__annotations__) - {"meta"}
 """The keys a data set can provide and a method can need."""
 
+
+RIGHT_OF = {"image": "right", "semantic": "semantic_right", "pseudo_depth": "pseudo_depth_right", "confidence": "confidence_right"}
+"""What belongs to the left view of a pair -> the same of the right view. A mirrored pair swaps them."""
 
 INPUT_CHANNELS = {"image": 3, "right": 3, "sparse_depth": 1, "matched": 1}
 """Keys of `Sample` that a network can take as input, with their channels."""

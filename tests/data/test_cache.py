@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diorama.data import cache, io
-from diorama.data.base import SceneDataset
+from diorama.data.base import SceneDataset, WrappedDataset
 from diorama.data.cache import CachedDataset, resize_frame, resize_image, resize_intrinsics, resize_nearest, splat
 from diorama.data.fixtures import write_nyuv2
 from diorama.data.nyuv2 import NYUv2
@@ -70,6 +70,33 @@ def test_disparity_scales_with_the_width_only() -> None:
     assert (small["disparity"] == 3).all()
     assert small["meta"]["native_size"] == [4, 8]
     assert (resize_frame(frame, (2, 8))["disparity"] == 6).all()
+
+
+def test_labels_of_pairs_keep_their_values() -> None:
+    columns = np.tile(np.arange(8, dtype=np.float32), (4, 1))
+    frame: Frame = {
+        "image": np.zeros((4, 8, 3), np.uint8), "semantic_right": columns.astype(np.uint8), "pseudo_depth": columns,
+        "pseudo_depth_right": columns, "confidence": columns / 8, "confidence_right": columns / 8, "matched": columns, "meta": {},
+    }  # fmt: skip
+    small = resize_frame(frame, (4, 4))
+    assert small["semantic_right"][0].tolist() == small["pseudo_depth"][0].tolist() == [1, 3, 5, 7]
+    assert small["pseudo_depth_right"][3].tolist() == [1, 3, 5, 7]
+    assert small["confidence"][0].tolist() == small["confidence_right"][0].tolist() == [1 / 8, 3 / 8, 5 / 8, 7 / 8]
+    assert small["matched"][0].tolist() == [0.5, 1.5, 2.5, 3.5]
+
+
+class _Behind(WrappedDataset):
+    def frame(self, index: int) -> Frame:
+        return self.dataset.frame(index)
+
+
+def test_settings_of_a_wrapped_data_set_count(nyu: Path) -> None:
+    folders = set()
+    for setting in (1, 2, 2):
+        dataset = NYUv2(nyu, "train")
+        dataset.anything = setting
+        folders.add(CachedDataset(_Behind(dataset), (6, 8)).folder)
+    assert len(folders) == 2
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from diorama.data.sparsify import Sparsify
 from diorama.data.transforms import colour_matrix, eval_transform, train_transform
 from diorama.data.view import View
 from diorama.errors import ConfigError, ShapeError
-from diorama.tensors import Depth, Disparity, Intrinsics, SparseDepth
+from diorama.tensors import Confidence, Depth, Disparity, Intrinsics, SparseDepth
 
 H, W = 48, 64
 K = np.array([[60.0, 0, 30.0], [0, 60.0, 25.0], [0, 0, 1]])
@@ -157,6 +157,94 @@ def test_pairs_are_not_turned_and_labelled_pairs_not_mirrored():
         run(View((H, W), rotate=3.0), stereo(), 0)
     with pytest.raises(ConfigError, match=r"'depth' belongs to the left.*view\.flip to 0"):
         run(View((H, W), flip=0.5), sample(right=sample()["image"]), 0)
+
+
+def labelled_pair(height=24, width=48):
+    """Rows of one depth each, with integer disparities, focal length * baseline = 24 px m; every label says where its pixel came from."""
+    shift = 1 + np.arange(height) % 6
+    u = np.tile(np.arange(width), (height, 1))
+    depth = np.tile((24 / shift).astype(np.float32)[:, None], (1, width))
+    # a scene point is named by its column in the left view; the right view shows it `shift` columns further left
+    named = {"": u, "_right": u + shift[:, None]}
+    made = {
+        "intrinsics": Intrinsics([[96.0, 0, 20.0], [0, 96.0, 11.0], [0, 0, 1]], canvas_size=(height, width)),
+        "baseline": torch.tensor(0.25),
+        "meta": {"id": "pair"},
+    }
+    for side, names in named.items():
+        picture = np.stack([names / 100, np.full_like(names, 0.5, float), np.full_like(names, 0.5, float)]).astype(np.float32)
+        made["right" if side else "image"] = tv_tensors.Image(torch.from_numpy(picture))
+        made["semantic" + side] = tv_tensors.Mask(torch.from_numpy(names).long())
+        made["pseudo_depth" + side] = Depth(torch.from_numpy(depth)[None])
+        made["confidence" + side] = Confidence(torch.from_numpy((names / 128).astype(np.float32))[None])
+    return made
+
+
+@pytest.mark.parametrize("zoom_changes", ["depth", "intrinsics"])
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_a_mirrored_zoomed_and_cropped_pair_still_matches(zoom_changes, seed):
+    """Left column x shows what right column x - focal * baseline / depth shows, and the right view says the same of the left."""
+    view = View((24, 48), crop=(18, 36), zoom=(1.0, 1.6), flip=0.5, zoom_changes=zoom_changes)
+    moved = {key: value.numpy() for key, value in run(view, labelled_pair(), seed).items() if isinstance(value, Tensor)}
+    times = float(moved["intrinsics"][0, 0] * moved["baseline"])
+    pairs = 0
+    for one, other, sign in (("", "_right", -1), ("_right", "", 1)):
+        for v in range(18):
+            for u in range(36):
+                depth = moved["pseudo_depth" + one][0, v, u]
+                assert moved["confidence" + one][0, v, u] == np.float32(moved["semantic" + one][v, u] / 128)
+                there = u + sign * times / depth
+                # a nearest pixel lies up to half a pixel beside the point it shows
+                near = [x for x in (round(there) - 1, round(there), round(there) + 1) if 0 <= x < 36]
+                if len(near) == 3:
+                    pairs += 1
+                    assert moved["semantic" + one][v, u] in [moved["semantic" + other][v, x] for x in near]
+                    assert depth == moved["pseudo_depth" + other][0, v, near[1]]
+    assert pairs > 500
+
+
+def test_an_unzoomed_mirrored_pair_matches_to_the_pixel():
+    pair = labelled_pair()
+    moved = run(View((24, 48), flip=1.0), pair, 0)
+    for key in ("semantic", "pseudo_depth", "confidence"):
+        assert torch.equal(moved[key], pair[key + "_right"].flip(-1))
+        assert torch.equal(moved[key + "_right"], pair[key].flip(-1))
+        assert type(moved[key]) is type(pair[key])
+    for v in range(24):
+        for u in range(6, 48):
+            shift = 96 * 0.25 / float(moved["pseudo_depth"][0, v, u])
+            assert moved["semantic"][v, u] == moved["semantic_right"][v, u - round(shift)]
+
+
+def test_confidence_keeps_its_values():
+    pair = labelled_pair()
+    moved = run(View((24, 48), zoom=(0.5, 0.5)), pair, 0)
+    assert type(moved["confidence"]) is Confidence
+    uncovered = moved["semantic"] == 255
+    assert uncovered.any()
+    assert torch.equal(moved["confidence"][0] == 0, uncovered | (moved["semantic"] == 0))
+    assert set(moved["confidence"].unique().tolist()) <= set(pair["confidence"].unique().tolist())
+
+
+@pytest.mark.parametrize(
+    ("left_out", "named"), [("semantic_right", "'semantic' belongs to the left"), ("confidence", "'confidence_right'")]
+)
+def test_a_label_without_its_partner_is_not_mirrored(left_out, named):
+    pair = labelled_pair()
+    del pair[left_out]
+    with pytest.raises(ConfigError, match=named):
+        run(View((24, 48), flip=0.5), pair, 0)
+    with pytest.raises(ConfigError, match="'matched' belongs to the left"):
+        run(View((24, 48), flip=0.5), {**labelled_pair(), "matched": Disparity(torch.ones(1, 24, 48))}, 0)
+
+
+def test_matched_disparity_scales_and_moves_as_disparity():
+    frame = sample(width=2 * W)
+    frame["disparity"] = frame["matched"] = Disparity(torch.full((1, H, 2 * W), 6.0))
+    moved = run(View((H, W), zoom=(1.5, 1.5)), frame, 0)
+    assert torch.equal(moved["matched"], moved["disparity"])
+    assert moved["matched"].max() == 4.5
 
 
 def test_crop_copies_values():

@@ -13,7 +13,7 @@ from diorama.data.labels import LabelSet
 from diorama.errors import DataError
 from diorama.types import Frame
 
-_LEFT_VIEW = ("image", "semantic", "depth", "sparse_depth", "disparity")
+_LEFT_VIEW = ("image", "semantic", "depth", "sparse_depth", "disparity", "matched", "pseudo_depth", "confidence")
 
 
 class SceneDataset(ABC):

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision import tv_tensors
 
+from diorama.data.crop import extent
 from diorama.errors import DataError, ShapeError
-from diorama.tensors import Depth, Disparity, Intrinsics, SparseDepth
+from diorama.tensors import Confidence, Depth, Disparity, Intrinsics, SparseDepth
 from diorama.types import Frame, Sample
 
-_MAPS = {"depth": Depth, "sparse_depth": SparseDepth, "disparity": Disparity}
+_MAPS = {
+    "depth": Depth, "sparse_depth": SparseDepth, "pseudo_depth": Depth, "pseudo_depth_right": Depth, "disparity": Disparity,
+    "matched": Disparity, "confidence": Confidence, "confidence_right": Confidence,
+}  # fmt: skip
 
 
 def to_sample(frame: Frame, keys: Collection[str] | None = None) -> Sample:
@@ -34,7 +38,7 @@ def to_sample(frame: Frame, keys: Collection[str] | None = None) -> Sample:
         if key in ("image", "right"):
             pixels = torch.from_numpy(np.ascontiguousarray(value)).permute(2, 0, 1)
             sample[key] = tv_tensors.Image(pixels.to(torch.float32).div_(255))
-        elif key == "semantic":
+        elif key in ("semantic", "semantic_right"):
             sample[key] = tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(value)).to(torch.int64))
         elif key in _MAPS:
             sample[key] = _MAPS[key](torch.from_numpy(_checked(np.array(value, np.float32), key, name))[None])
@@ -50,15 +54,16 @@ def _checked(values: NDArray[np.float32], key: str, name: str) -> NDArray[np.flo
     # comparisons with NaN are false, so the two extremes find NaN, infinity and negative values in two passes
     if values.size and not (values.min() >= 0 and values.max() < np.inf):
         raise DataError(f"{name}: '{key}' has NaN, infinite or negative values. Write 0 where the value is unknown.")
+    if key in ("confidence", "confidence_right") and values.size and values.max() > 1:
+        raise DataError(f"{name}: '{key}' reaches {values.max():g}, trust lies in 0..1. Divide by the largest value of its file format.")
     return values
 
 
 def _frame_size(frame: Frame) -> tuple[int, int]:
-    for key in ("image", "right", "semantic", "depth", "sparse_depth", "disparity"):
-        if key in frame:
-            height, width = frame[key].shape[:2]
-            return int(height), int(width)
-    raise DataError("a frame with intrinsics but no image. Ask for the key 'image' as well.")
+    found = extent(frame)
+    if found is None:
+        raise DataError("a frame with intrinsics but no image. Ask for the key 'image' as well.")
+    return found[1:]
 
 
 def collate(samples: Sequence[Sample]) -> Sample:

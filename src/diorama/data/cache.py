@@ -1,8 +1,8 @@
 """Frames at training size, made once and kept on disk as memory-mapped arrays: decoding and shrinking cost 50x a read.
 
-Rules of `resize_frame`: RGB is area-averaged, labels and dense depth take the nearest pixel, sparse depth is splatted (the
-nearest to the camera wins), metric depth keeps its values, disparity scales with the width, intrinsics scale with pixel
-centres at integers.
+Rules of `resize_frame`: RGB is area-averaged, labels, dense depth and confidence take the nearest pixel, sparse depth is
+splatted (the nearest to the camera wins), metric depth keeps its values, disparity scales with the width, intrinsics scale with
+pixel centres at integers.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from diorama.types import Frame
 
 FORMAT = 1
 """Raised whenever the stored arrays or the resize rules change: older caches are then left alone and rebuilt."""
+_NEAREST = {"semantic", "semantic_right", "depth", "pseudo_depth", "pseudo_depth_right", "confidence", "confidence_right"}
 
 _log = logging.getLogger("diorama.data")
 
@@ -81,9 +82,9 @@ def resize_frame(frame: Frame, size: tuple[int, int]) -> Frame:
     for key, value in values.items():
         if key in ("image", "right"):
             resized[key] = resize_image(value, size)
-        elif key in ("semantic", "depth"):
+        elif key in _NEAREST:
             resized[key] = resize_nearest(value, size)
-        elif key == "disparity":
+        elif key in ("disparity", "matched"):
             resized[key] = resize_nearest(value, size) * np.float32(size[1] / old[1])
         elif key == "sparse_depth":
             resized[key] = splat(value, size)
@@ -145,6 +146,8 @@ def fingerprint(dataset: SceneDataset, size: tuple[int, int]) -> str:
         "files": [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files],
         "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
     }
+    if isinstance(dataset, WrappedDataset):  # what is behind has settings and code of its own
+        facts["behind"] = fingerprint(dataset.dataset, size)
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-MAPS = ("image", "right", "semantic", "depth", "sparse_depth", "disparity")
+MAPS = (
+    "image", "right", "semantic", "semantic_right", "depth", "sparse_depth", "disparity", "matched", "pseudo_depth", "pseudo_depth_right",
+    "confidence", "confidence_right",
+)  # fmt: skip
 """Keys of `Frame` that hold a value for every pixel."""
 
 

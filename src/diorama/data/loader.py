@@ -34,7 +34,12 @@ Plan = dict[str, list[tuple[int, int]]]
 _WORDS = {
     "image": "images", "right": "stereo pairs", "semantic": "label maps", "depth": "depth maps", "sparse_depth": "sparse depth",
     "disparity": "disparity maps", "intrinsics": "camera intrinsics", "baseline": "a stereo baseline", "domain": "domains",
+    "matched": "matched disparity", "semantic_right": "label maps of the right view", "pseudo_depth": "stereo pseudo depth",
+    "pseudo_depth_right": "stereo pseudo depth of the right view", "confidence": "confidence maps",
+    "confidence_right": "confidence maps of the right view",
 }  # fmt: skip
+_PSEUDO = {"pseudo_depth", "pseudo_depth_right", "confidence", "confidence_right", "semantic_right"}
+"""Keys that no data set brings along: `diorama pseudo-label` makes them of pairs."""
 
 
 def require(method: str, needs: Collection[str], dataset: SceneDataset) -> None:
@@ -44,8 +49,11 @@ def require(method: str, needs: Collection[str], dataset: SceneDataset) -> None:
         ConfigError: a key is missing; the text names it and data sets that have it.
     """
     for key in sorted(set(needs) - dataset.provides):
-        advice = " or ".join(_offering(key)) or "another data set: `diorama data list`"
-        raise ConfigError(f"{method} needs '{key}'; {dataset.name} ({dataset.split}) has no {_WORDS.get(key, key)}. Try {advice}.")
+        what = f"{method} needs '{key}'; {dataset.name} ({dataset.split}) has no {_WORDS.get(key, key)}."
+        offering = " or ".join(_offering(key))
+        if key in _PSEUDO and not offering:
+            raise ConfigError(f"{what} Make them with `diorama pseudo-label` and set pseudo.root to its folder.")
+        raise ConfigError(f"{what} Try {offering or 'another data set: `diorama data list`'}.")
 
 
 def _offering(key: str) -> list[str]:

@@ -22,13 +22,13 @@ from diorama.data.scan import Lidar
 from diorama.data.sparsify import Sparsify, drawn
 from diorama.data.view import View
 from diorama.errors import ConfigError, ShapeError
-from diorama.tensors import Depth, Disparity, Intrinsics, SparseDepth, move_intrinsics, scale_matrix, splat
-from diorama.types import IGNORE, UNKNOWN_DEPTH, Sample
+from diorama.tensors import Confidence, Depth, Disparity, Intrinsics, SparseDepth, move_intrinsics, scale_matrix, splat
+from diorama.types import IGNORE, RIGHT_OF, UNKNOWN_DEPTH, Sample
 
 Array = NDArray[Any]
 _LUMA = np.array([0.299, 0.587, 0.114])
 _YIQ = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-_LABELS = {"semantic", "depth", "sparse_depth", "disparity"}
+_LEFT_ALONE = {"depth", "sparse_depth", "disparity", "matched"}
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,10 @@ class _Move(v2.Transform):
         sample = cast("dict[str, Any]", inputs[0])
         geometry, colour = self._draw(_frame_size(sample))
         moved = {key: _move(key, value, geometry, self.view.zoom_changes) for key, value in sample.items()}
-        if geometry.mirrored and "right" in moved:
-            moved["image"], moved["right"] = moved["right"], moved["image"]
+        if geometry.mirrored:
+            for left, right in RIGHT_OF.items():
+                if right in moved:
+                    moved[left], moved[right] = moved[right], moved[left]
         pictures = [key for key in ("image", "right") if key in moved]
         if colour is not None and pictures:
             matrix = colour_matrix(colour, float(np.dot(cv2.mean(moved[pictures[0]])[:3], _LUMA)))
@@ -133,8 +135,8 @@ class _Move(v2.Transform):
 class Augment(_Move):
     """Random zoom, turn, crop, mirror and colour of a whole sample, from torch's global generator (seeded per sample by the loader).
 
-    Both views get the same geometry and the same photometry. A mirrored stereo pair swaps its views; as the labels of a frame belong to
-    its left view, a pair with labels cannot be mirrored, and no pair can be turned: both are refused at the first sample.
+    Both views get the same geometry and the same photometry. A mirrored stereo pair swaps its views with all that belongs to them; one
+    with labels of a single view cannot be mirrored, and no pair can be turned: both are refused at the first sample.
     """
 
     def _draw(self, source: tuple[int, int]) -> tuple[Geometry, NDArray[np.float64] | None]:
@@ -145,10 +147,11 @@ class Augment(_Move):
     def forward(self, *inputs: Any) -> Any:
         """The augmented sample; see `Augment`."""
         keys = set(inputs[0]) if inputs and isinstance(inputs[0], dict) else set()
-        labels = sorted(keys & _LABELS)
-        if self.view.flip and "right" in keys and labels:
-            raise ConfigError(f"a mirrored stereo pair swaps its views, but '{labels[0]}' belongs to the left one. Set view.flip to 0.")
-        if self.view.rotate and keys & {"right", "disparity"}:
+        rights = keys & set(RIGHT_OF.values())
+        if self.view.flip and rights:
+            for key, side in _without_partner(keys):
+                raise ConfigError(f"a mirrored stereo pair swaps its views, but '{key}' belongs to the {side} one. Set view.flip to 0.")
+        if self.view.rotate and (rights or keys & {"disparity", "matched"}):
             raise ConfigError("a turned stereo pair is no longer rectified. Set view.rotate to 0.")
         return super().forward(*inputs)
 
@@ -195,6 +198,13 @@ def eval_transform(view: View) -> Fit:
     return Fit(view)
 
 
+def _without_partner(keys: set[str]) -> list[tuple[str, str]]:
+    """Keys that have a value for one view only, and which: left or right."""
+    lefts = [key for key in keys if key in _LEFT_ALONE or (key in RIGHT_OF and RIGHT_OF[key] not in keys)]
+    rights = [right for left, right in RIGHT_OF.items() if right in keys and left not in keys]
+    return sorted([(key, "left") for key in lefts] + [(key, "right") for key in rights])
+
+
 def _frame_size(sample: dict[str, Any]) -> tuple[int, int]:
     sizes = {key: (int(v.shape[-2]), int(v.shape[-1])) for key, v in sample.items() if isinstance(v, (tv_tensors.Image, tv_tensors.Mask))}
     sizes |= {key: v.canvas_size for key, v in sample.items() if isinstance(v, Intrinsics)}
@@ -219,6 +229,8 @@ def _move(key: str, value: Any, to: Geometry, zoom_changes: str) -> Any:
     if isinstance(value, Disparity):
         moved = torch.from_numpy(_nearest(_plane(value), to, UNKNOWN_DEPTH))[None]
         return Disparity(moved * (to.scale[0] * to.zoom))
+    if isinstance(value, Confidence):
+        return Confidence(torch.from_numpy(_nearest(_plane(value), to, 0.0))[None])
     if isinstance(value, Depth):
         return Depth(torch.from_numpy(_nearest(_plane(value), to, UNKNOWN_DEPTH))[None] / nearer)
     if isinstance(value, tv_tensors.Mask):

@@ -28,7 +28,7 @@ class View:
     zoom_changes: Literal["depth", "intrinsics"] = "depth"
     """What a magnification by z means: depth / z seen by the same camera (for networks that see no intrinsics), or focal length * z."""
     flip: float = 0.0
-    """Probability of a mirror. A stereo pair also swaps its views, which only pairs without labels can do."""
+    """Probability of a mirror. A stereo pair also swaps its views, which asks for labels of both views or of none."""
     rotate: float = 0.0
     """Largest turn [degrees]; uncovered corners become unlabelled. Not for stereo pairs."""
     colour: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
