@@ -352,3 +352,15 @@ def test_a_batch_that_is_too_small_for_its_norm_is_told(tmp_path: Path, capsys: 
     fcn = {"name": "fcn", "classes": 19, "backbone": "test_resnet", "pretrained": False, "epochs": 1}
     said = said_by({**made(tmp_path / "runs"), "model": fcn}, tmp_path, capsys, 3)
     assert "batch norm sees a single value: set trainer.batch_size=2 or more, or a larger view.size or crop." in said
+
+
+@pytest.mark.parametrize("model", [{}, {"branch": "joint"}], ids=["semantic", "joint"])
+def test_double_precision_goes_from_the_first_sample_to_the_judgement(model: dict[str, Any], tmp_path: Path) -> None:
+    """Also past the image buffers, which hold two images."""
+    sparse = {"sparse": {"points": 100}} if model else {}
+    run = train(RunConfig.from_dict(made(tmp_path, model, trainer={"steps": 4, "precision": "64-true", "samples_every": 2}, **sparse)))
+    state = torch.load(run / "last.ckpt", weights_only=True)
+    assert {value.dtype for value in state["model"].values()} == {torch.float64, torch.int64}
+    assert {value.dtype for key, value in state["memories"][0].items() if "buffer" in key} == {torch.float64}
+    assert "miou" in json.loads((run / "metrics.json").read_text())["metrics"]
+    assert load(run).labels is not None

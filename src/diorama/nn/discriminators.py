@@ -80,7 +80,7 @@ class ImageBuffer:
         return len(self._kept)
 
     def exchange(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
-        """`(B, C, H, W)` generated images -> as many for the discriminator, new or stored, detached, float32.
+        """`(B, C, H, W)` generated images -> as many for the discriminator, new or stored, detached, float32 or better.
 
         Args:
             images: any type; `(B, C, H, W)`.
@@ -91,7 +91,8 @@ class ImageBuffer:
         """
         if len(seeds) != len(images):
             raise ShapeError(f"{len(seeds)} seeds for {len(images)} images; give one seed per image.")
-        images = images.detach().as_subclass(Tensor).float()
+        images = images.detach().as_subclass(Tensor)
+        images = images if images.dtype == torch.float64 else images.float()
         if self._kept and self._kept[0].shape != images.shape[1:]:
             raise ShapeError(
                 f"images {tuple(images.shape[1:])} for a buffer of {tuple(self._kept[0].shape)}; train with images of one size."

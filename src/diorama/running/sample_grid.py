@@ -19,6 +19,7 @@ from diorama.errors import ShapeError
 from diorama.methods.base import Method
 from diorama.prediction.render import grid, tile
 from diorama.training.average import MovingAverage
+from diorama.training.setup import in_precision
 from diorama.types import Sample
 
 ROWS = 4
@@ -59,7 +60,7 @@ class SampleGrids:
         """
         if not (self.shows and fabric.is_global_zero):
             return None
-        batch = move(self._samples(), fabric.device, channels_last)
+        batch = in_precision(fabric, move(self._samples(), fabric.device, channels_last))
         with self.average.applied(), torch.no_grad(), fabric.autocast():
             picture = drawn(_shown(self.method, batch))
         if picture is None:

@@ -22,11 +22,12 @@ def torch_predictor(network: nn.Module, device: torch.device | str | None = None
     Args:
         network: any module whose `forward` returns a `Prediction`; it is called with what its `inputs` name, else with the image.
         device: where the batch goes; None: where the first parameter is.
-        precision: "32", or "bf16" / "16" for autocast on that device.
+        precision: "32", "64" for a network of such weights, or "bf16" / "16" for autocast on that device.
     """
     place = torch.device(device) if device is not None else next(network.parameters()).device
     keys = getattr(network, "inputs", ("image",))
     dtype = {"bf16": torch.bfloat16, "16": torch.float16}.get(precision.removesuffix("-mixed"))
+    exact = torch.float64 if precision == "64" else None
 
     def predict(inputs: Inputs) -> Prediction:
         modes = {module: module.training for module in network.modules()}
@@ -34,7 +35,7 @@ def torch_predictor(network: nn.Module, device: torch.device | str | None = None
         cast: AbstractContextManager[Any] = torch.autocast(place.type, dtype) if dtype is not None else nullcontext()
         try:
             with torch.inference_mode(), cast:
-                said = network(*(torch.from_numpy(inputs[key]).to(place) for key in keys))
+                said = network(*(torch.from_numpy(inputs[key]).to(place, exact) for key in keys))
         finally:
             for module, training in modes.items():  # frozen batch norms stay as they were, which train() would undo
                 module.training = training

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FrameType
 from typing import Any, TypeVar, cast
@@ -19,6 +19,7 @@ from lightning.fabric.strategies import DDPStrategy
 from diorama.errors import ConfigError, UserError
 from diorama.training.run_folder import RunFolder
 from diorama.training.settings import Trainer
+from diorama.types import Sample
 
 T = TypeVar("T")
 
@@ -59,6 +60,17 @@ def _as_given(data: Any) -> Any:
     Autocast lowers what may be lowered, as where one process trains an unwrapped module.
     """
     return data
+
+
+def in_precision(fabric: Fabric, batch: Mapping[str, Sample]) -> Mapping[str, Sample]:
+    """`batch` in float64 where the run computes in it; as it is otherwise, since autocast lowers what may be lowered."""
+    if fabric.strategy.precision.precision != "64-true":
+        return batch
+    return {name: cast("Sample", {key: _doubled(value) for key, value in sample.items()}) for name, sample in batch.items()}
+
+
+def _doubled(value: Any) -> Any:
+    return value.to(torch.float64) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 def build_loggers(settings: Trainer, run: RunFolder) -> list[Logger]:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from diorama.methods.base import Method, StepContext
 from diorama.training.descend import descend, update
-from diorama.training.setup import agreed
+from diorama.training.setup import agreed, in_precision
 from diorama.types import Sample
 
 
@@ -47,6 +47,7 @@ def take_turns(
         TrainingError: a term is not finite, or there is none at all.
     """
     turns, taken = method.turns(context), False
+    batch = in_precision(fabric, batch)
     said: dict[str, float] = {}
     shared = (context.step + 1) % accumulate == 0
     for number, turn in enumerate(turns, 1):
