@@ -162,6 +162,7 @@ def test_other_points_are_another_protocol() -> None:
             Sparsify(pattern="all", scanner="kitti", unoccluded=True, relative_noise=0.01),
             "all points, unoccluded, relative noise 0.01, seed 3",
         ),
+        (Sparsify(pattern="all", drop=0.2, withhold=True), "all points, drop 0.2, the others withheld as truth, seed 3"),
     ],
 )
 def test_rules_in_words(rules: Sparsify, text: str) -> None:

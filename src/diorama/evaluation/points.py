@@ -10,6 +10,7 @@ from diorama.data.sparse_dataset import SparseDataset
 from diorama.data.sparsify import Sparsify
 
 _SAID = {"pattern", "points", "lines", "scanner", "step"}
+_SPELT = {"withhold": "the others withheld as truth"}
 
 
 def points_of(dataset: SceneDataset) -> str:
@@ -38,7 +39,7 @@ def points_text(rules: Sparsify, seed: int | None = None, crop: tuple[int, int] 
     for field in fields(rules):
         value = getattr(rules, field.name)
         if field.name not in _SAID and value != field.default:
-            said.append(field.name if value is True else f"{field.name} {_plain(value)}")
+            said.append(_SPELT.get(field.name, field.name) if value is True else f"{field.name} {_plain(value)}")
     return ", ".join([*said, *([] if seed is None else [f"seed {seed}"])]).replace("_", " ")
 
 
