@@ -18,6 +18,7 @@ from diorama.errors import ConfigError, DataError, ModelError
 from diorama.prediction.predictor import Predictor
 from diorama.running import evaluate_file
 from diorama.running.records import earlier_results
+from diorama.running.streams import Stretch
 from diorama.types import IGNORE, Prediction
 
 ROOMS = {"frames": 3, "size": [48, 64], "stereo": False}
@@ -115,6 +116,19 @@ def test_a_fitted_scale_shows_in_the_protocol_and_forgives_it(rooms: SceneDatase
     assert found["rmse"] == pytest.approx(np.sqrt(np.concatenate(squared).mean()), rel=1e-4)
     with pytest.raises(ConfigError, match="as it is predicted"):
         evaluate_file.evaluate("constant", rooms, "kitti_withheld_random", align="median", progress=False)
+
+
+def test_a_scale_is_fitted_only_where_there_is_depth(rooms: SceneDataset, tmp_path: Path) -> None:
+    class Labels(Constant):
+        config: Any = {**Constant.config, "depth": None}
+
+    with pytest.raises(ConfigError, match=r"labels predicts no depth whose scale could be fitted\. Leave out --align"):
+        evaluate_file.evaluate(Predictor(Labels(), "labels", "test"), rooms, align="median", out=tmp_path / "out", progress=False)
+    photos = Stretch(rooms, 0, 1)
+    photos.provides = frozenset({"image", "semantic"})
+    with pytest.raises(ConfigError, match="has no depth to fit a scale to"):
+        evaluate_file.evaluate(Predictor(Constant(), "constant", "test"), photos, align="median_global", progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_flip_shows_in_the_protocol(rooms: SceneDataset) -> None:

@@ -20,6 +20,9 @@ from diorama.running.report import write_report
 from diorama.running.translate import Translator, load_translator, parser_id, translated
 from diorama.running.withheld import evaluate_withheld
 
+CONFIDENCE = "confidence_3px"
+"""The protocol of networks that judge disparity where none is named."""
+
 
 def evaluate(
     model: str | Path | Predictor | Translator,
@@ -72,6 +75,8 @@ def evaluate(
     _check_readable(batch_size, size, baselines)
     rules = _rules(dataset, protocol, flip=flip, align=align)
     predictor = _loaded(model, backend, device) if parser is None else _loaded(parser, backend, device)
+    if protocol is None and predictor.inputs == ("matched",):
+        rules = _rules(dataset, CONFIDENCE, flip=flip, align=align)
     facts = model_facts(predictor)
     if parser is not None:
         translator = load_translator(model, device=device)
@@ -117,6 +122,12 @@ def _check_asked(rules: Protocol, predictor: Predictor, dataset: SceneDataset, *
         ConfigError: a size where scans are seen as they are or for two models, or a model without points judged on withheld ones.
         ModelError: it has other classes than the data.
     """
+    if rules.align != "none" and rules.parsed_by:
+        raise ConfigError("photos are made of label maps, so there is no depth to fit. Leave out --align, or --parser.")
+    if rules.align != "none" and predictor.depth_cap is None:
+        raise ConfigError(f"{predictor.name} predicts no depth whose scale could be fitted. Leave out --align.")
+    if rules.align != "none" and "depth" not in dataset.provides:
+        raise ConfigError(f"{dataset.name} has no depth to fit a scale to. Leave out --align, or choose data with depth.")
     if rules.parsed_by and size is not None:
         raise ConfigError("with a parser, both models see what they were trained at. Leave out --size.")
     withheld, takes_points = named(rules.name), "sparse_depth" in predictor.inputs
