@@ -17,6 +17,7 @@ from diorama.methods.base import Stage, StepContext, Turn
 from diorama.methods.multitask_gan import MultitaskGAN, _nearness
 from diorama.methods.multitask_gan_config import MultitaskGANConfig
 from diorama.methods.translation import filled
+from diorama.nn.discriminators import ImageBuffer
 from diorama.training.turns import alone
 
 SMALL: dict[str, Any] = {"classes": 11, "width": 4, "semantic_blocks": 1, "depth_blocks": 1}
@@ -330,6 +331,18 @@ def test_a_collapse_and_a_victory_are_told_once(caplog: pytest.LogCaptureFixture
     told = [record.message for record in caplog.records]
     assert len(told) == 2
     assert "mode collapse" in told[0] and "never wrong" in told[1]
+
+
+def test_no_two_buffers_of_a_joint_training_draw_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, asked = made(branch="joint"), []
+    monkeypatch.setattr(ImageBuffer, "exchange", lambda self, images, seeds: asked.append((self.stream, *seeds)) or images)
+    step(method, batch(), 7)
+    assert len(asked) == len(set(asked)) == 4
+    alone, seen = depth_method(), len(asked)
+    given = {name: sample for name, sample in batch().items() if name in ("sparse", "dense")}
+    alone.losses(given, context(7, 2), GENERATORS)
+    alone.losses(given, context(7, 2), DISCRIMINATORS)
+    assert asked[seen:] == [(0, 700), (1, 700)]
 
 
 def test_memory_goes_round() -> None:

@@ -145,7 +145,9 @@ class MultitaskGAN(Method):
         dense = _plain(second["depth"]) if self.config.dense == "truth" else filled(pattern)
         if turn.name != "generators":
             real = branch.real(sparse, dense)
-            return branch.judge_terms(real, context.sample_seed[: len(sparse)])
+            # by the seeds of its own stream, else its buffers would decide as those of the semantic branch do
+            own = context.sample_seed[-len(sparse) - len(dense) :]
+            return branch.judge_terms(real, own[: len(sparse)])
         for name, depth in (("sparse", sparse), ("dense", dense), ("dense", pattern)):
             if not bool((depth > 0).any()):
                 raise TrainingError(f"stream '{name}' has no known depth in this step: crop less, or give more points (sparse.points).")
