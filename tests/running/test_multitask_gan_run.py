@@ -26,6 +26,7 @@ from diorama.methods import multitask_gan
 from diorama.methods.multitask_gan import MultitaskGAN
 from diorama.prediction.predictor import load
 from diorama.running import train as loop
+from diorama.running.origin import begin_with
 from diorama.running.train import StoppedError, Training, train
 from diorama.types import Frame
 
@@ -183,6 +184,23 @@ def test_a_semantic_branch_that_fits_in_part_or_of_which_a_part_is_left_over_is_
     sections = {"trainer": {"steps": 2, "start_from": str(semantic)}, "data": {"name": "kitti_lidar", "root": str(scans)}, **SCANS}
     said = said_by(made(tmp_path / "runs", model, **sections), tmp_path, capsys, 3)
     assert "its classes, width, semantic_blocks and pooling have to be those of this run" in said
+
+
+def test_weights_that_mean_something_else_though_their_shapes_fit_are_told(
+    semantic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Frozen, they would guide the depth by noise; trained on, they may find back."""
+    others = {"pooling": [1, 3, 9]}
+    settings = made(tmp_path / "runs", {"branch": "depth", **others}, trainer={"start_from": str(semantic)}, sparse={"points": 100})
+    said = said_by(settings, tmp_path, capsys, 2)
+    assert f"model.pooling is [1, 3, 9], the weights of {semantic} were learned with [1, 4, 9] and stand still here" in said
+    assert said.endswith("Set model.pooling=[1, 4, 9].")
+    for model, told in (({**MODEL, **others}, 1), (MODEL, 0), ({**MODEL, "pooling": []}, 1), ({**MODEL, "max_depth": 50.0}, 0)):
+        caplog.clear()
+        begin_with(MultitaskGAN(RunConfig.from_dict(made(tmp_path, model)).model), str(semantic))
+        warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warned) == told
+        assert all(f"model.pooling is {model['pooling']}, the weights" in text and "with [1, 4, 9]" in text for text in warned)
 
 
 def test_a_joint_run_is_judged_on_both_tasks(tmp_path: Path) -> None:

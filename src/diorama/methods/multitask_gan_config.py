@@ -48,6 +48,9 @@ class MultitaskGANConfig:
     needs: ClassVar[frozenset[str]] = frozenset({"image", "semantic", "sparse_depth", "depth"})
     """Keys of `Sample` that the whole method trains on; here, so that `diorama methods` answers without torch."""
 
+    meanings: ClassVar[dict[str, str]] = {"pooling": "semantic.to_", "depth_pooling": "depth.", "max_depth": "depth."}
+    """Settings that no shape shows -> beginning of the names of the weights that mean something else under another value."""
+
     branch: Literal["semantic", "depth", "joint"] = "semantic"
     classes: int = 19
     width: int = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from diorama.errors import ConfigError, ModelError
 from diorama.export.config import ModelConfig, label_set, read_config
 from diorama.export.model_file import start_from
 from diorama.methods.base import Method
+from diorama.parsing import plain
 from diorama.prediction.predictor import find_model
 from diorama.training.setup import is_first
 
@@ -31,13 +32,33 @@ def begin_with(method: Method, model: str) -> dict[str, Any]:
     """Give `method` the weights of a trained model and say which of its own start new; where they came from comes back.
 
     Raises:
-        ModelError: there is no such model, or not one weight fits.
+        ModelError: there is no such model, or not one weight fits, or weights that are not to move mean something else here.
     """
     path = find_model(model)
     new = start_from(method, path)
+    _check_meaning(method, path, model, new)
     if is_first():
         logger.info("starts from %s; new: %s", model, _listed(new) or "nothing")
     return _said_by(path)
+
+
+def _check_meaning(method: Method, path: Path, model: str, new: Collection[str]) -> None:
+    """Compare the settings that decide what weights mean although no shape shows it (`meanings` of the method's config).
+
+    Raises:
+        ModelError: they differ for weights that never move; for others it is a warning.
+    """
+    then = read_config(_read_from(path))["init"]
+    for name, prefix in getattr(method.config, "meanings", {}).items():
+        taken = [key for key, _ in method.named_parameters() if key.startswith(prefix) and key not in new]
+        was, now = plain(then.get(name)), plain(getattr(method.config, name))
+        if not taken or name not in then or was == now:
+            continue
+        said = f"model.{name} is {now}, the weights of {model} were learned with {was}"
+        if all(taken[0].startswith(stage.freeze) for stage in method.stages):
+            raise ModelError(f"{said} and stand still here. Set model.{name}={was}.")
+        if is_first():
+            logger.warning("%s: they begin as what they are not. To go on with them set model.%s=%s", said, name, was)
 
 
 def keep(run: Path, origin: Mapping[str, Any]) -> None:
@@ -90,11 +111,15 @@ def chain(training: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _said_by(path: Path) -> dict[str, Any]:
-    if path.is_dir() and (path / "model.safetensors").is_file():  # what the weights are read from
-        path = path / "model.safetensors"
+    path = _read_from(path)
     config = read_config(path)
     name = path.name if path.is_dir() else path.parent.name if path.stem == "model" else path.stem
     return {"model": name, "method": config["method"], "labels": config["labels"], "training": config["training"]}
+
+
+def _read_from(path: Path) -> Path:
+    """The file that weights are read from, where a folder holds it."""
+    return path / "model.safetensors" if path.is_dir() and (path / "model.safetensors").is_file() else path
 
 
 def _listed(names: Sequence[str]) -> str:
