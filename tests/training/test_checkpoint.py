@@ -162,3 +162,40 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, write: Any) -> None:
     write({"format": 1, "method": "ci_net", "step": Trap(mark)}, path)
     assert says(path, "not a readable checkpoint")
     assert not mark.exists()
+
+
+class Gathering(nn.Linear):
+    """A network with a memory."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1)
+        self.seen: list[float] = []
+
+    def recall(self, state: Any) -> None:
+        self.seen = state["seen"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("rank", "world", "seen", "told"),
+    [
+        (0, 2, [0.0], ""),
+        (1, 2, [1.0], ""),
+        (0, 1, [0.0], r"of 2 processes, this run has 1: what the last 1 had gathered is left out\. .* resume with 2"),
+        (0, 3, [0.0], "of 2 processes, this run has 3: the last 1 begin with none"),
+        (2, 3, [], ""),
+    ],
+)
+def test_memories_of_other_processes_than_there_are_now(
+    rank: int, world: int, seen: list[float], told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first process says that they do not fit, once."""
+    method: Any = Gathering()
+    names: Any = {"name": "ci_net", "method": method, "average": MovingAverage(method, 0.0), "optimisers": {}}
+    for memories in ([{"seen": torch.tensor([float(number)])} for number in range(2)], [{}, {}]):
+        save_checkpoint(tmp_path / "last.ckpt", **names, step=3, loader={}, memories=memories)
+        caplog.clear()
+        load_checkpoint(tmp_path / "last.ckpt", **names, rank=rank, world=world)
+        assert method.seen == seen
+        warned = [record.message for record in caplog.records]
+        assert len(warned) == bool(told and memories[0])
+        assert all(re.search(told, text) for text in warned)

@@ -138,6 +138,7 @@ class Training:
             optimisers=inner,
             precision=self.fabric.strategy.precision,
             rank=self.fabric.global_rank,
+            world=self.fabric.world_size,
         )
         self.loader.load_state_dict(served)
         if self.step:

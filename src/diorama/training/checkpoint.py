@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from torch.optim import Optimizer
 from diorama.errors import ModelError
 from diorama.methods.base import Method
 from diorama.training.average import MovingAverage
+
+logger = logging.getLogger("diorama")
 
 FORMAT = 1
 
@@ -72,8 +75,11 @@ def load_checkpoint(
     optimisers: Mapping[str, Optimizer],
     precision: Stateful | None = None,
     rank: int = 0,
+    world: int = 1,
 ) -> tuple[int, dict[str, Any]]:
-    """Steps done and the loader's state, after the rest was put back in place; process `rank` gets its own memory.
+    """Steps done and the loader's state, after the rest was put back in place; process `rank` of `world` gets its own memory.
+
+    Memories of other processes than there are now are left out, and said to be.
 
     Raises:
         ModelError: missing, damaged, of another method, or of another network.
@@ -101,9 +107,20 @@ def load_checkpoint(
         if precision and state.get("precision"):
             precision.load_state_dict(state["precision"])
         # absent from a run of an earlier diorama; a process that was not there begins without
-        for memory in state.get("memories", [])[rank : rank + 1]:
+        memories = state.get("memories", [])
+        for memory in memories[rank : rank + 1]:
             if memory:
                 method.recall(memory)
     except (RuntimeError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: saved from another configuration of '{name}'. Resume with the config.yaml beside it.") from error
+    if rank == 0 and any(memories) and len(memories) != world:
+        logger.warning("%s", _other_number(len(memories), world))
     return int(state["step"]), dict(state["loader"])
+
+
+def _other_number(then: int, now: int) -> str:
+    lost = f"what the last {then - now} had gathered is left out" if then > now else f"the last {now - then} begin with none"
+    return (
+        f"the checkpoint holds image buffers or other memories of {then} process{'es' if then > 1 else ''}, this run has {now}: {lost}. "
+        f"To go on exactly, resume with {then} (trainer.devices x trainer.nodes)"
+    )
