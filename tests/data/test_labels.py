@@ -93,6 +93,30 @@ def test_cityscapes_conversions_commute_and_invert() -> None:
     assert files[-1] == 0
 
 
+def test_official_files_can_be_written_and_read_back() -> None:
+    for classes, to_file, from_file in (
+        (19, labels.CITYSCAPES19_TO_34, labels.CITYSCAPES34_TO_19),
+        (7, labels.CITYSCAPES7_TO_34, labels.CITYSCAPES34_TO_7),
+        (11, labels.CAMVID11_TO_IDS, labels.CAMVID11_IDS),
+    ):
+        train_ids = np.array([*range(classes), 255], np.uint8)
+        assert labels.convert(labels.convert(train_ids, to_file), from_file).tolist() == train_ids.tolist()
+    # of the official table: road, building, pole, vegetation, sky, person, car; void is "unlabeled" there and 11 at CamVid
+    assert labels.CITYSCAPES7_TO_34[[*range(7), 255]].tolist() == [7, 11, 17, 21, 23, 24, 26, 0]
+    assert labels.CAMVID11_TO_IDS[[0, 10, 255]].tolist() == [0, 10, 11]
+    for table, void in ((labels.NYU40_IDS, 0), (labels.NYU13_IDS, 0), (labels.CITYSCAPES34_TO_19, 0)):
+        back = labels.inverse(table, void)
+        known = np.flatnonzero(table != 255)
+        assert labels.convert(labels.convert(known.astype(np.uint8), table), back).tolist() == known.tolist()
+
+
+def test_conversions_between_label_sets() -> None:
+    assert labels.conversion(labels.CITYSCAPES19.classes, labels.CITYSCAPES7.classes) is labels.CITYSCAPES19_TO_7
+    assert labels.conversion(labels.CITYSCAPES7.classes, labels.CITYSCAPES19.classes) is None
+    same = labels.conversion(labels.NYU13.classes, labels.NYU13.classes)
+    assert same is not None and same[:13].tolist() == list(range(13)) and same[13] == 255
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(SETS), npst.arrays(np.uint8, (5, 7)))
 def test_colours_decode_to_the_same_train_ids(label_set: labels.LabelSet, ids: np.ndarray) -> None:

@@ -187,7 +187,8 @@ CAMVID11 = _set(
 SUN37 = LabelSet("sun37", NYU40.classes[:37], NYU40.palette[:37])
 """The 37 classes are the first 37 of NYU40, in the same order."""
 
-_BY_NAME = {labels.name: labels for labels in (NYU40, SUN37, NYU13, CITYSCAPES19, CITYSCAPES7, CAMVID11)}
+KNOWN_SETS = (NYU40, SUN37, NYU13, CITYSCAPES19, CITYSCAPES7, CAMVID11)
+_BY_NAME = {labels.name: labels for labels in KNOWN_SETS}
 
 
 def mapping(pairs: dict[int, int]) -> NDArray[np.uint8]:
@@ -249,6 +250,29 @@ CITYSCAPES19_TO_7 = mapping({train_id: int(CITYSCAPES34_TO_7[label_id]) for trai
 
 CAMVID11_IDS = mapping({number: number for number in range(11)})
 """File id 0..10 -> the same train id, 11 (void) -> 255."""
+
+
+def inverse(table: NDArray[np.uint8], void: int) -> NDArray[np.uint8]:
+    """The way back through an id table: train id -> the lowest file id that has it; ignored pixels become `void`."""
+    lowest = {int(train_id): file_id for file_id, train_id in reversed(list(enumerate(table))) if train_id != IGNORE}
+    return mapping({**lowest, IGNORE: void})
+
+
+CITYSCAPES7_TO_34 = inverse(CITYSCAPES34_TO_7, 0)
+"""Category -> labelId of its first class (road, building, pole, vegetation, sky, person, car), ignored pixels -> 0."""
+
+CAMVID11_TO_IDS = inverse(CAMVID11_IDS, 11)
+"""Train id -> the same file id, ignored pixels -> 11 (void)."""
+
+_CONVERSIONS = ((CITYSCAPES19, CITYSCAPES7, CITYSCAPES19_TO_7), (NYU40, NYU13, NYU40_TO_NYU13), (SUN37, NYU13, NYU40_TO_NYU13))
+
+
+def conversion(source: tuple[str, ...], target: tuple[str, ...]) -> NDArray[np.uint8] | None:
+    """The table from the train ids of `source` classes to those of `target` classes, if this module has one or the two are equal."""
+    if source == target:
+        return mapping({number: number for number in range(len(source))})
+    found = (table for old, new, table in _CONVERSIONS if (old.classes, new.classes) == (source, target))
+    return next(found, None)
 
 
 def convert(semantic: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
