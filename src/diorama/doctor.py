@@ -24,6 +24,7 @@ EXTRAS = {
     "train": ("torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "h5py", "psutil"),
     "export": ("onnx", "onnxscript", "openvino"),
     "geo": ("rasterio",),
+    "teachers": ("transformers",),
 }
 COMPROMISED = {"lightning": ("2.6.2", "2.6.3")}
 """Releases that were replaced by an attacker and must not stay installed."""
