@@ -33,6 +33,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "h5py", "psutil"), "train"),
     **dict.fromkeys(("onnx", "onnxscript", "openvino"), "export"),
     "rasterio": "geo",
+    "transformers": "teachers",
 }
 """Top-level module -> extra of the package that installs it."""
 
