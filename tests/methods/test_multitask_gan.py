@@ -263,6 +263,17 @@ def test_empty_sparse_maps_are_told_by_stream() -> None:
             depth_method().losses(given, context(), GENERATORS)
 
 
+def test_windows_drawn_again_are_told_at_the_1st_10th_and_100th(caplog: pytest.LogCaptureFixture) -> None:
+    method, told = depth_method(), []
+    for number, redrawn in enumerate((0, 3, 6, 1, 2, 88, 0, 1)):  # 0, 3, 9, 10, 12, 100, 100, 101 so far
+        given = batch()
+        given["dense"]["meta"] = [{"id": f"frame {number}", "redrawn": redrawn}]
+        method.losses(given, context(), GENERATORS)
+        told.append(len(caplog.records))
+    assert told == [0, 1, 1, 2, 2, 3, 3, 3]
+    assert "drawn again: 10 so far, last of frame frame 3" in caplog.messages[1]
+
+
 def test_a_quarter_turn_of_a_wide_image_works() -> None:
     method = made(**TABLE_1["GcGAN-rot"])
     given = {"photos": {"image": torch.rand(1, 3, 64, 96)}, "labels": {"semantic": torch.randint(0, 11, (1, 64, 96))}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -291,14 +292,40 @@ def test_scans_alone_are_filled_for_dense_depth(semantic: Path, tmp_path: Path, 
     assert "(stream 'dense') needs 'depth'" in said
 
 
-def test_sparse_maps_that_a_crop_leaves_empty_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    scans = write_scans(tmp_path / "scans", lambda number, row, column: (row > 340) & (column < 9))
-    model = {"branch": "depth", "dense": "filled", "semantic_input": False, "smooth_guide": "rgb"}
-    settings = made(tmp_path / "runs", model, data={"name": "kitti_lidar", "root": str(scans)}, **SCANS)
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    assert main(["train", "--config", str(path)]) == 3
-    assert "has no known depth in this step: crop less, or give more points (sparse.points)." in capsys.readouterr().err
+ALONE: dict[str, Any] = {"branch": "depth", "dense": "filled", "semantic_input": False, "smooth_guide": "rgb"}
+
+
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        (lambda number, row, column: (row > 340) & (column < 9), r"no window of [^ ]+ has any, however often drawn: take larger ones \("),
+        (lambda number, row, column: (row > 0) & (number < 0), r"frame [^ ]+ has none at all\. Find such frames with `diorama data check`"),
+    ],
+    ids=["a corner", "nowhere"],
+)
+def test_sparse_maps_without_a_point_are_told(known: Any, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scans = write_scans(tmp_path / "scans", known)
+    settings = made(tmp_path / "runs", ALONE, data={"name": "kitti_lidar", "root": str(scans)}, **SCANS)
+    assert re.search(f"stream 'sparse' has no known depth in this step: {why}", said_by(settings, tmp_path, capsys, 3))
+
+
+def test_windows_without_a_point_are_drawn_again_and_a_resume_draws_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Points in a fifth of the width."""
+    monkeypatch.setattr(Training, "finish", lambda self, baselines=(): None)
+    scans = write_scans(tmp_path / "scans", lambda number, row, column: (row % 3 == 2) & (column < 240))
+    settings = made(tmp_path / "runs", ALONE, data={"name": "kitti_lidar", "root": str(scans)}, **SCANS)
+    settings["trainer"]["steps"] = 3
+    whole = train(RunConfig.from_dict(settings))
+    assert len([record for record in caplog.records if "windows without known depth were drawn again" in record.message]) in (1, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "agreed", lambda fabric, flag: 15)
+        with pytest.raises(StoppedError):
+            train(RunConfig.from_dict(settings))
+    run = whole.with_name(f"{whole.name[:-1]}2")
+    train(RunConfig.from_dict(settings), resume=run)
+    assert rows(run) == rows(whole)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ COLLAPSED = 0.03
 """Outputs that differ less than this share of what their inputs do are one output."""
 LABEL_EDGE = 100.0
 """Step of the guide from one class to the next: exp(-100) lets nothing through."""
+_MORE_POINTS = "take larger ones (view.crop, view.size) or more points (sparse.points or lines, less sparse.drop and holes)"
 WON = 0.995
 """A discriminator that is right this often has won."""
 
@@ -77,6 +78,7 @@ class MultitaskGAN(Method):
         self.register_buffer("semantic_steps", torch.zeros((), dtype=torch.int64))
         self.register_load_state_dict_post_hook(_forget_steps)  # type: ignore[no-untyped-call]
         self._warned: set[str] = set()
+        self._redrawn = 0
 
     @property
     def streams(self) -> Mapping[str, frozenset[str]]:
@@ -150,7 +152,8 @@ class MultitaskGAN(Method):
             return branch.judge_terms(real, own[: len(sparse)])
         for name, depth in (("sparse", sparse), ("dense", dense), ("dense", pattern)):
             if not bool((depth > 0).any()):
-                raise TrainingError(f"stream '{name}' has no known depth in this step: crop less, or give more points (sparse.points).")
+                raise TrainingError(f"stream '{name}' has no known depth in this step: {_why_empty(batch[name])}")
+        self._count_redrawn(batch)
         photos = 2 * _plain(first["image"]) - 1, 2 * _plain(second["image"]) - 1
         scenes, guide = list(photos), photos[0]
         if self.semantic is not None:
@@ -160,6 +163,16 @@ class MultitaskGAN(Method):
             if self.config.smooth_guide != "rgb":
                 guide = made[0] if self.config.smooth_guide == "semantic" else LABEL_EDGE * self.semantic.classes(made[0])
         return branch.generator_terms(sparse, scenes[0], guide, dense, pattern, scenes[1])
+
+    def _count_redrawn(self, batch: Mapping[str, Sample]) -> None:
+        """Warn at the 1st, 10th, 100th, ... window without known depth that was drawn again."""
+        entries = [entry for name in ("sparse", "dense") for entry in _meta(batch[name]) if entry.get("redrawn")]
+        before, self._redrawn = self._redrawn, self._redrawn + sum(int(entry["redrawn"]) for entry in entries)
+        if entries and (not before or len(str(self._redrawn)) > len(str(before))):
+            logger.warning(
+                "windows without known depth were drawn again: %d so far, last of frame %s. If they are many, %s",
+                self._redrawn, entries[-1].get("id"), _MORE_POINTS,
+            )  # fmt: skip
 
     def turns(self, context: StepContext) -> list[Turn]:
         """Generators, then discriminators (Multi-task GANs, Eq. 2): the order of CycleGAN."""
@@ -251,6 +264,20 @@ def _forget_steps(method: Any, keys: Any) -> None:
 def _plain(values: Any) -> Tensor:
     found: Tensor = values.as_subclass(Tensor)
     return found
+
+
+def _meta(sample: Sample) -> list[dict[str, Any]]:
+    """What is known of each sample; nothing of one that no loader has made."""
+    return list(sample.get("meta", []))  # type: ignore[arg-type]
+
+
+def _why_empty(sample: Sample) -> str:
+    """What is wrong with the frames of a batch without known depth, and what to do."""
+    for entry in _meta(sample):
+        if entry.get("empty") == "frame":
+            return f"frame {entry.get('id')} has none at all. Find such frames with `diorama data check` and leave them out."
+    names = ", ".join(str(entry.get("id")) for entry in _meta(sample)) or "its frames"
+    return f"no window of {names} has any, however often drawn: {_MORE_POINTS}."
 
 
 def _nearness(depth: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from diorama.config import RunConfig
@@ -11,12 +11,13 @@ from diorama.data.base import SceneDataset, WrappedDataset
 from diorama.data.cache import CachedDataset
 from diorama.data.labels import LabelSet
 from diorama.data.loader import Source
+from diorama.data.redraw import Redrawn
 from diorama.data.sparsify import Sparsify
 from diorama.data.transforms import train_transform
 from diorama.errors import ConfigError, suggest
 from diorama.methods.base import Method
 from diorama.parsing import plain
-from diorama.types import Frame
+from diorama.types import Frame, Sample
 
 
 class Stretch(WrappedDataset):
@@ -107,7 +108,7 @@ def sources(config: RunConfig, streams: Mapping[str, Stream]) -> dict[str, Sourc
     return {
         name: Source(
             stream.dataset,
-            train_transform(config.view, config.sparse if "sparse_depth" in stream.needs else None),
+            _transform(config, stream),
             config.trainer.batch_size,
             tuple(sorted(stream.keys(config.sparse))),
         )
@@ -116,6 +117,16 @@ def sources(config: RunConfig, streams: Mapping[str, Stream]) -> dict[str, Sourc
 
 
 @dataclass(frozen=True)
+def _transform(config: RunConfig, stream: Stream) -> Callable[[Sample], Sample]:
+    """What training applies to each sample of `stream`; where it takes points, windows without any are drawn again."""
+    if "sparse_depth" not in stream.needs:
+        return train_transform(config.view)
+    rules = config.sparse
+    # where rules share out a scan, all of it may go into the input now and then
+    known = {"sparse_depth"} if rules is not None and rules.withhold else stream.needs & {"sparse_depth", "depth"}
+    return Redrawn(train_transform(config.view, rules), sorted(known))
+
+
 class Material:
     """What a model file says of the data that it was trained on."""
 
