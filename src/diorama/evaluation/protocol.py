@@ -8,6 +8,7 @@ then what lies outside the crop; predictions are aligned in scale first (if at a
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ UNITS = {"m": 1.0, "mm": 1000.0}
 """Unit that lengths are reported in -> how many of them make a metre."""
 
 _NO_COMPARISON = {"name"}
-_LATER = {"sparse": "", "parsed_by": ""}
+_LATER = {"sparse": "", "parsed_by": "", "frame_size": ""}
 """Fields that came after the first version, with the value of a number stored before."""
 
 
@@ -61,6 +62,8 @@ class Protocol:
     """Where points are the input: which, as `points.points_text` writes it; empty: none, or all that the data have."""
     parsed_by: str = ""
     """Where photos made of the label maps are judged: the parser whose answer is compared with the maps; empty: nothing is made."""
+    frame_size: str = ""
+    """HxW that whole frames are brought to before anything else, labels and depth by the nearest pixel; empty: as stored."""
 
     def __post_init__(self) -> None:
         crops.require_known(self.crop)
@@ -70,6 +73,8 @@ class Protocol:
             raise ProtocolError(f"unknown scale alignment '{self.align}'. Choose none, median or median_global.")
         if self.aggregation not in ("pooled", "per_image"):
             raise ProtocolError(f"unknown aggregation '{self.aggregation}'. Choose pooled or per_image.")
+        if self.frame_size and not re.fullmatch(r"[1-9]\d*x[1-9]\d*", self.frame_size):
+            raise ProtocolError(f"frame size '{self.frame_size}'. Write height and width like 128x256, or leave it out.")
         if not 0 < self.floor < self.cap:
             raise ProtocolError(f"floor {self.floor} m and cap {self.cap} m: choose 0 < floor < cap.")
 
@@ -157,6 +162,7 @@ class Protocol:
             ("data", f"{self.dataset} {self.split}{frames}"),
             ("truth", self.truth + size),
             *([("input points", self.sparse)] if self.sparse else []),
+            *([("frames", f"whole frames at {self.frame_size}, labels and depth by the nearest pixel")] if self.frame_size else []),
             *([("judged", f"photos made of the label maps, as {self.parsed_by} parses them")] if self.parsed_by else []),
             ("counted", f"{self.truth_floor:g} < depth < {self.cap:g} m"),
             ("crop", crops.describe(self.crop)),

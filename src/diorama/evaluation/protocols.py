@@ -37,7 +37,8 @@ def _nyuv2_completion(points: int) -> Protocol:
 
 def _kitti(name: str, split: str, truth: str) -> list[Protocol]:
     garg = Protocol(name=name, dataset="kitti_raw", split=split, truth=truth, crop="garg", cap=80.0, aggregation="per_image")
-    return [garg, replace(garg, name=f"{name}_crop_eigen", crop="eigen_kitti")]
+    eigen = replace(garg, name=f"{name}_crop_eigen", crop="eigen_kitti")
+    return [garg, eigen, *(replace(rules, name=f"{rules.name}_50m", cap=50.0) for rules in (garg, eigen))]
 
 
 def _kitti_completion() -> list[Protocol]:
@@ -63,6 +64,14 @@ def _cityscapes(classes: int) -> Protocol:
     )  # fmt: skip
 
 
+def _cityscapes_mtan() -> Protocol:
+    # MTAN's table has the absolute error of inverse depth (here `imae`, 1/km), of all pixels with a disparity: no cap
+    return replace(
+        _cityscapes(7), name="cityscapes7_mtan", frame_size="128x256", cap=math.inf,
+        truth="fine labels; inverse depth = disparity / (baseline * fx) with each image's camera file; hood rows included",
+    )  # fmt: skip
+
+
 PROTOCOLS = _registry(
     [
         *_nyuv2("", 40),
@@ -74,6 +83,7 @@ PROTOCOLS = _registry(
         *(_withheld(how, targets) for how in HOW for targets in TARGETS),
         _cityscapes(19),
         _cityscapes(7),
+        _cityscapes_mtan(),
         Protocol(name="world_indoor", dataset="world_indoor", split="test", truth="exact, rendered", cap=10.0, floor=0.1, classes=13),
         Protocol(name="world_street", dataset="world_street", split="test", truth="exact, rendered", cap=80.0, classes=19),
         Protocol(name="sunrgbd37", dataset="sunrgbd", split="test", truth="depth_bfx and labels", cap=math.inf, classes=37),

@@ -32,6 +32,7 @@ from diorama.evaluation.uncertainty import ause
 from diorama.running.batches import Predict, PredictedFrames, Single
 from diorama.running.examples import Example
 from diorama.running.examples import examples as chosen_examples
+from diorama.running.resized import resized
 from diorama.types import Frame
 
 Gather = Callable[[Any], list[Any]]
@@ -102,7 +103,9 @@ def evaluate_model(
     if not len(dataset):
         raise DataError(f"{dataset.name} {dataset.split}: no frames to evaluate. Check the folder with `diorama data check`.")
     began = time.perf_counter()
-    rules = _bound(by_name(protocol) if isinstance(protocol, str) else protocol, dataset)
+    rules = by_name(protocol) if isinstance(protocol, str) else protocol
+    dataset = resized(dataset, rules)
+    rules = _bound(rules, dataset)
     reader = PredictedFrames(dataset, size, batch_size, rules.flip, predict, inputs)
     frames = range(rank, len(dataset), world)
     collect = gather or (lambda item: [item])
