@@ -21,13 +21,14 @@ VERBS = {
     "predict": "semantics, metric depth, overlay and point cloud of images",
     "sweep": "how completions degrade with density, pattern, noise and misalignment",
     "submit": "write or check result files for the KITTI depth servers",
+    "pseudo-label": "disparity, depth and confidence of stereo pairs, to train on",
     "export": "write a model for onnxruntime",
     "benchmark": "rows x seeds -> table with means and intervals",
     "data": "list, check, plot and make data sets",
     "methods": "the methods, what each needs, and the models that come with the package",
     "doctor": "examine this machine and advise",
 }
-"""Verb -> what it does, in the order of the overview; each is a function of `diorama.verbs`."""
+"""Verb -> what it does, in the order of the overview; each is a function of `diorama.verbs` (with _ for -)."""
 
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "h5py", "psutil"), "train"),
@@ -82,7 +83,7 @@ def entry() -> None:
 
 def overview() -> str:
     """What `diorama --help` prints."""
-    verbs = "\n".join(f"  {name:<11} {what}" for name, what in VERBS.items())
+    verbs = "\n".join(f"  {name:<12} {what}" for name, what in VERBS.items())
     return (
         "usage: diorama VERB [options]\n\n"
         "One network for semantics and metric depth from whatever labels there are.\n\n"
@@ -105,7 +106,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if verb not in VERBS:
         raise UserError(f"unknown verb '{verb}': {suggest(verb, VERBS)} See `diorama --help`.")
-    status: int = getattr(importlib.import_module("diorama.verbs"), verb)(rest)
+    status: int = getattr(importlib.import_module("diorama.verbs"), verb.replace("-", "_"))(rest)
     return status
 
 

@@ -20,6 +20,7 @@ from diorama.data.sparsify import Sparsify
 from diorama.data.view import View
 from diorama.errors import ConfigError, suggest
 from diorama.parsing import parsed, plain
+from diorama.stereo.pseudo_settings import Pseudo
 from diorama.training.settings import Trainer
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Evaluation:
 SETTINGS: dict[str, type[Any]] = {"view": View, "trainer": Trainer, "evaluation": Evaluation}
 """Sections that are the same for every method and data set."""
 
-OPTIONAL: dict[str, type[Any]] = {"sparse": Sparsify}
+OPTIONAL: dict[str, type[Any]] = {"sparse": Sparsify, "pseudo": Pseudo}
 """Sections that are not there unless a file or a flag names them."""
 
 
@@ -68,6 +69,8 @@ class RunConfig:
     evaluation: Evaluation = field(default_factory=Evaluation)
     sparse: Sparsify | None = None
     """Which points of its depth a network of sparse depth is given; None: the sparse depth that the data have."""
+    pseudo: Pseudo | None = None
+    """Which pseudo labels of stereo pairs the training reads; None: none."""
     streams: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What each stream of the method reads: fields of `data` that differ for it, or a data set of its own by `name`, and its `part`."""
     seed: int = 0
@@ -114,6 +117,20 @@ class RunConfig:
         kind = catalog.dataset(fields["name"])
         opened: SceneDataset = kind(split=split, **{key: value for key, value in fields.items() if key != "name"})
         return opened
+
+    def open_training(self, stream: str | None = None) -> SceneDataset:
+        """What is trained on: the frames of `open_dataset("train")`, with the pseudo labels of the run's own data set.
+
+        Raises:
+            DataError: files are missing, or a frame has no pseudo label.
+            ConfigError: the pseudo labels lack what the run asks of them.
+        """
+        opened = self.open_dataset("train", stream)
+        if self.pseudo is None or "name" in self.streams.get(stream or "", {}):
+            return opened
+        from diorama.stereo.labelled import PseudoLabelled
+
+        return PseudoLabelled(opened, self.pseudo)
 
 
 def method_config(name: str) -> type[Any]:

@@ -52,7 +52,7 @@ def train(words: Sequence[str]) -> int:
         print(run.to_yaml(), end="")
         return 0
     for stream in (None, *run.streams):
-        run.open_dataset("train", stream)  # says what is missing before torch is imported
+        run.open_training(stream)  # says what is missing before torch is imported
     from diorama.running.train import train as start
     from diorama.training.setup import is_first
 
@@ -126,6 +126,13 @@ def submit(words: Sequence[str]) -> int:
     return submit_results(words)
 
 
+def pseudo_label(words: Sequence[str]) -> int:
+    """Label the stereo pairs of a data set; 1 if one of them had to be skipped."""
+    from diorama.pseudo_verb import pseudo_label_data
+
+    return pseudo_label_data(words)
+
+
 def export(words: Sequence[str]) -> int:
     """Write a model as ONNX, compared with torch before it is kept."""
     parser = VerbParser("export", "Write a model as ONNX, compared with torch before it is kept.", "diorama export runs/ci_net-nyuv2-1")
@@ -183,13 +190,14 @@ def benchmark(words: Sequence[str]) -> int:
     parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these; default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="only these; default: those of the benchmark")
     parser.add_argument("--keep", action="store_true", help="keep checkpoints and models of finished runs")
+    parser.add_argument("--parser", metavar="MODEL", help="judges the photos that translating models make of label maps, in columns parser_*")
     parser.add_argument("--renew", action="store_true", help="run again what was made with other settings")
     options, flags = parser.read_known(words)
     path = recipes.find(options.file)
     from diorama.running.benchmark import Benchmark, run_benchmark
 
     out = options.out or Path("runs") / f"benchmark-{path.stem}"
-    asked = {name: getattr(options, name) for name in ("rows", "seeds", "keep", "renew")}
+    asked = {name: getattr(options, name) for name in ("rows", "seeds", "keep", "renew", "parser")}
     folder = run_benchmark(Benchmark.read(path), out, flags, **asked)
     print((folder / "table.md").read_text(encoding="utf-8"))
     return 0

@@ -57,6 +57,13 @@ class SceneDataset(ABC):
         """What is missing or suspicious, a sentence each that ends with what to do; empty if all is well."""
         return []
 
+    def official_place(self, kind: str, frame_id: str) -> tuple[str, str] | None:  # noqa: ARG002
+        """Where the official layout keeps a pseudo label of this kind (`stereo.pseudo_folder.KINDS`): path from the root, and encoding.
+
+        None: it has no place for it. Encodings: kitti, cityscapes (disparity), label_ids (Cityscapes' ids 0..33).
+        """
+        return None
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -97,3 +104,7 @@ class WrappedDataset(SceneDataset):
     def check(self) -> list[str]:
         """What the data set behind finds."""
         return self.dataset.check()
+
+    def official_place(self, kind: str, frame_id: str) -> tuple[str, str] | None:
+        """The place that the data set behind names."""
+        return self.dataset.official_place(kind, frame_id)

@@ -176,6 +176,13 @@ class Cityscapes(SceneDataset):
         self._check_sizes(frame, frame_id)  # type: ignore[arg-type]
         return frame  # type: ignore[return-value]
 
+    def official_place(self, kind: str, frame_id: str) -> tuple[str, str] | None:
+        """Disparity in `disparity/`; labels in `gtFine/` unless they are the 7 categories, which no label id stands for."""
+        folder = {"disparity": "disparity"}.get(kind) or ("gtFine" if kind == "semantic" and self.classes == 19 else None)
+        if folder is None:
+            return None
+        return self._path(folder, frame_id).relative_to(self.root).as_posix(), "cityscapes" if kind == "disparity" else "label_ids"
+
     def _semantic(self, frame_id: str) -> NDArray[np.uint8]:
         path = self._path("gtCoarse" if self.split == "train_extra" else "gtFine", frame_id)
         ids = io.read_labels(path)

@@ -208,6 +208,12 @@ class KittiStereo(KittiBenchmark):
         }
         self._open(root, split, keys, crop)
 
+    def official_place(self, kind: str, frame_id: str) -> tuple[str, str] | None:
+        """Disparity in `disp_occ_0/` (or `disp_noc_0/`)."""
+        folder, (ending,) = self.folders["disparity"]
+        base = "testing" if self.split == "test" else "training"
+        return (f"{base}/{folder}/{frame_id}{ending}", "kitti") if kind == "disparity" else None
+
     def _read(self, frame_id: str, paths: Mapping[str, Path]) -> dict[str, Any]:  # noqa: ARG002
         frame: dict[str, Any] = {key: io.read_image(paths[key]) for key in ("image", "right") if key in paths}
         if "disparity" in paths:

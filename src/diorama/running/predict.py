@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,15 +20,15 @@ from diorama.prediction.pointcloud import intrinsics_from_field_of_view
 from diorama.prediction.predictor import Predictor, load
 from diorama.prediction.result import DEFAULT_SAVE, SUFFIXES, check_save
 from diorama.prediction.sources import SourceImage, find_images, partner
+from diorama.running.progress import frames_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 log = logging.getLogger("diorama")
 
 DEFAULT_MODEL = "ci_net-nyuv2"
 RUNS = Path("runs")
-_SHOW_PROGRESS_AFTER = 2.0
 _FLAGS = {"image": "--image", "sparse_depth": "--sparse-depth", "calibration": "--calibration"}
 
 
@@ -108,7 +106,7 @@ def predict(
     second = [(key, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None]
     _check_second(predictor, items, dict(second), calibration, depth_scale)
     summary = PredictSummary(folder)
-    with _progress(len(items), started, shown=progress) as advance:
+    with frames_bar("predict", len(items), started, shown=progress) as advance:
         for item in items:
             try:
                 others: dict[str, Any] = {key: partner(item, where, key) for key, where in second}
@@ -214,24 +212,3 @@ def _check_scaled(predictor: Predictor, items: list[SourceImage], second: dict[s
 
 def _below(folder: Path, source: Path) -> bool:
     return folder.is_dir() and source.is_dir() and folder.resolve().is_relative_to(source.resolve())
-
-
-@contextmanager
-def _progress(total: int, started: float, *, shown: bool) -> Iterator[Callable[[str], None]]:
-    """A function that is called after each photo; the bar appears once two seconds have passed."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("predict", total=total)
-
-    def advance(name: str) -> None:
-        if shown and not bar.live.is_started and time.monotonic() - started > _SHOW_PROGRESS_AFTER and not bar.finished:
-            bar.start()
-        bar.update(task, advance=1, description=name[-40:])
-
-    try:
-        yield advance
-    finally:
-        bar.stop()

@@ -1,11 +1,13 @@
-"""What a training shows while it runs: losses, images per second, time left."""
+"""What a long job shows while it runs: frames done and time left; of a training losses and images per second."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,6 +16,7 @@ logger = logging.getLogger("diorama")
 
 SMOOTH = 0.95
 LOG_SECONDS = 30.0
+_SHOW_AFTER = 2.0
 
 
 class TrainingProgress:
@@ -65,3 +68,21 @@ class TrainingProgress:
         elif self.shown and (time.perf_counter() - self.said > LOG_SECONDS or self.done == self.total):
             self.said = time.perf_counter()
             logger.info("step %d of %d, stage %s, %.1f images/s: %s", self.done, self.total, stage, speed, losses)
+
+
+@contextmanager
+def frames_bar(title: str, total: int, started: float, *, shown: bool = True) -> Iterator[Callable[[str], None]]:
+    """A function that is called with the name of each finished frame; the bar appears two seconds after `started` (`time.monotonic`)."""
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(title, total=total)
+
+    def advance(name: str) -> None:
+        if shown and not bar.live.is_started and time.monotonic() - started > _SHOW_AFTER and not bar.finished:
+            bar.start()
+        bar.update(task, advance=1, description=name[-40:])
+
+    try:
+        yield advance
+    finally:
+        bar.stop()

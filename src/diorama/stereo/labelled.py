@@ -1,0 +1,167 @@
+"""A data set with the pseudo labels that `diorama pseudo-label` made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diorama.data.base import SceneDataset, WrappedDataset
+from diorama.data.labels import LabelSet
+from diorama.errors import ConfigError, DataError
+from diorama.stereo.confidence import hard_threshold, soft_threshold
+from diorama.stereo.geometry import depth_from_disparity
+from diorama.stereo.labelling import Labelling
+from diorama.stereo.pseudo_folder import SETTINGS, PseudoFolder, fingerprint, read_settings, require_size
+from diorama.stereo.pseudo_settings import Pseudo
+from diorama.types import IGNORE, Frame
+
+F32 = NDArray[np.float32]
+
+_NAMED = 3
+
+
+class PseudoLabelled(WrappedDataset):
+    """The frames of `dataset` with `pseudo_depth`, `confidence`, the same of the right view, and labels of a teacher.
+
+    Depth [m] is that of the stored disparity [px] with the calibration of the frame; where the frame does not say it, with the one that
+    was used when the labels were made. Confidence is thresholded as `pseudo` says, and 0 where there is no disparity.
+
+    Args:
+        dataset: whose frames were labelled, with the same settings.
+        pseudo: which folder, and how it is read.
+
+    Raises:
+        DataError: the folder is none of pseudo labels, was made of another data set, or lacks a frame.
+        ConfigError: the folder lacks what `pseudo` asks for, or its classes are not those of the data.
+    """
+
+    def __init__(self, dataset: SceneDataset, pseudo: Pseudo) -> None:
+        super().__init__(dataset)
+        self.pseudo, self._root = pseudo, Path(pseudo.root).expanduser()
+        self._made = read_settings(self._root)
+        made_of = self._made["data"]["name"]
+        if made_of != dataset.name:
+            raise DataError(f"{self._root}: pseudo labels of {made_of}, the data are {dataset.name}. Choose another pseudo.root.")
+        stored = self._made.get("labels")
+        taught = LabelSet(stored["name"], tuple(stored["classes"]), tuple(map(tuple, stored["palette"]))) if stored else None
+        self._folder, self._print = PseudoFolder(self._root, dataset, taught), fingerprint(self._made)
+        # what a cached copy depends on, as text: objects are no part of a fingerprint
+        self.settings = (repr(pseudo), self._print)
+        if lacking := [frame_id for frame_id in self.ids if not self._folder.record_path(frame_id).is_file()]:
+            more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+            raise DataError(f"{self._root}: no pseudo labels of {', '.join(lacking[:_NAMED])}{more}. Run `{self._command()}`.")
+        self._kinds = frozenset(self._record(self.ids[0])["kinds"]) if self.ids else frozenset()
+        self._views = [view for view in ("", "_right") if {f"disparity{view}", f"depth{view}"} & self._kinds]
+        self._require(taught)
+        self._left_labels = pseudo.labels == "pseudo" or (pseudo.labels == "auto" and "semantic" not in dataset.provides)
+        keys = {f"{key}{view}" for key in ("pseudo_depth", "confidence") for view in self._views}
+        if pseudo.labels != "truth":
+            keys |= {"semantic_right"} & self._kinds
+            if self._left_labels and "semantic" in self._kinds:
+                keys |= {"semantic"}
+                self.labels = taught
+        self._keys = keys
+        self.provides = dataset.provides | keys
+
+    def files(self) -> Iterable[Path]:
+        """The files of the data set behind, and those of the pseudo labels."""
+        kinds = sorted(self._kinds)
+        own = [path for id_ in self.ids for path in (*(self._folder.path(kind, id_) for kind in kinds), self._folder.record_path(id_))]
+        return [*self.dataset.files(), self._root / SETTINGS, *own]
+
+    def frame(self, index: int) -> Frame:
+        """Frame number `index` with its pseudo labels.
+
+        Raises:
+            DataError: a file is missing or damaged, or was made with other settings.
+            ShapeError: a pseudo label has not the size of its image.
+        """
+        frame_id = self.ids[index]
+        found: dict[str, Any] = {**self.dataset.frame(index)}
+        record = self._record(frame_id)
+        for view in self._views:
+            found[f"pseudo_depth{view}"] = depth = self._depth(frame_id, found, record, view)
+            found[f"confidence{view}"] = np.where(depth > 0, self._confidence(frame_id, record, view, depth.shape), np.float32(0))
+        for key in {"semantic", "semantic_right"} & self._keys:
+            found[key] = self._semantic(frame_id, key)
+        for key in sorted(self._keys):
+            image = found.get("right" if key.endswith("_right") else "image")
+            if image is not None:
+                require_size(found[key], image.shape[:2], self._folder.record_path(frame_id))
+        return found  # type: ignore[return-value]
+
+    def _depth(self, frame_id: str, frame: Mapping[str, Any], record: Mapping[str, Any], view: str) -> F32:
+        if f"disparity{view}" not in self._kinds:
+            return self._folder.read(f"depth{view}", frame_id)
+        focal_px = float(frame["intrinsics"][0, 0]) if "intrinsics" in frame else record.get("focal_px")
+        baseline = frame.get("baseline", record.get("baseline"))
+        if focal_px is None or baseline is None:
+            raise DataError(f"{self.name} {frame_id}: no calibration, which turns disparity into depth. Ask for intrinsics and baseline.")
+        return depth_from_disparity(self._folder.read(f"disparity{view}", frame_id), float(focal_px), float(baseline))
+
+    def _confidence(self, frame_id: str, record: Mapping[str, Any], view: str, shape: tuple[int, ...]) -> F32:
+        if f"confidence{view}" in self._kinds:
+            raw: F32 = self._folder.read(f"confidence{view}", frame_id)
+            tau = record.get(f"tau{view}") if self.pseudo.tau is None else self.pseudo.tau
+            if self.pseudo.threshold == "soft":
+                raw = soft_threshold(raw, tau, self.pseudo.eps)
+            elif self.pseudo.threshold == "hard":
+                raw = hard_threshold(raw, tau)
+        else:
+            raw = np.ones(shape, np.float32)
+        return np.where(self._folder.read(f"agrees{view}", frame_id), raw, np.float32(0)) if self.pseudo.check else raw
+
+    def _semantic(self, frame_id: str, key: str) -> NDArray[np.uint8]:
+        semantic: NDArray[np.uint8] = self._folder.read(key, frame_id)
+        sure = key.replace("semantic", "semantic_confidence")
+        if self.pseudo.semantic_tau > 0:
+            semantic = np.where(self._folder.read(sure, frame_id) < self.pseudo.semantic_tau, np.uint8(IGNORE), semantic)
+        return semantic
+
+    def _record(self, frame_id: str) -> dict[str, Any]:
+        record = self._folder.record(frame_id)
+        if record is None or record.get("settings") != self._print:
+            what = "no pseudo labels" if record is None else "pseudo labels made with other settings"
+            raise DataError(f"{self._root}: {what} of {frame_id}. Run `{self._command()}`.")
+        return record
+
+    def _require(self, taught: LabelSet | None) -> None:
+        """Return if the folder has what `pseudo` asks for."""
+        wanted: dict[str, list[str]] = {}
+        if self._views and self.pseudo.check:
+            wanted["pseudo.check: false"] = [f"agrees{view}" for view in self._views]
+        if self._views and self.pseudo.threshold != "none":
+            wanted["pseudo.threshold: none (each pixel counts alike)"] = [f"confidence{view}" for view in self._views]
+        if self.pseudo.labels == "pseudo":
+            wanted["pseudo.labels: truth"] = ["semantic"]
+        if self.pseudo.semantic_tau > 0:
+            wanted["pseudo.semantic_tau: 0"] = [f"semantic_confidence{view}" for view in ("", "_right") if f"semantic{view}" in self._kinds]
+        for way_out, kinds in wanted.items():
+            for kind in kinds:
+                if kind not in self._kinds:
+                    raise ConfigError(f"{self._root}: holds no {kind}. Make it with --save, or set {way_out}.")
+        if not self._kinds & {"disparity", "depth", "semantic", "semantic_right"}:
+            raise ConfigError(f"{self._root}: holds neither disparity, depth nor semantic. Make them with --save.")
+        own = self.dataset.labels
+        if taught and own and self.pseudo.labels != "truth" and taught.classes != own.classes:
+            raise ConfigError(
+                f"{self._root}: its labels are {taught.name} ({len(taught)} classes), those of the data {own.name} ({len(own)}). Set "
+                "pseudo.labels: truth, or make them again with --labels."
+            )
+
+    def _command(self) -> str:
+        """What makes the missing labels, with the settings of the folder."""
+        made, usual = self._made.get("labelling", {}), Labelling().to_dict()
+        words = ["diorama pseudo-label --data", self.name]
+        words += ["--data.root", str(self.root)] if self.root else []
+        words += [f"--splits {self.split} --out {self._root}"]
+        if teacher := self._made.get("teacher"):
+            words += ["--teacher", str(teacher["source"])]
+        for key, value in made.items():
+            if value != usual.get(key):
+                words += [f"--{key.replace('_', '-')}", *([str(part) for part in value] if isinstance(value, list) else [str(value)])]
+        return " ".join(words)

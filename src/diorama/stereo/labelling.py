@@ -1,0 +1,283 @@
+"""One pair in, its pseudo labels out: disparity, depth and confidence of both views, and what is to be remembered of the pair.
+
+NumPy, OpenCV and, for a learned confidence, onnxruntime.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diorama.errors import ConfigError, DataError, UserError
+from diorama.stereo.checks import LOOK_AGAIN, agreement, swapped, unrectified
+from diorama.stereo.confidence import load_confidence
+from diorama.stereo.consistency import Fill, Pair
+from diorama.stereo.files import DisparityFolder, Encoding
+from diorama.stereo.geometry import depth_from_disparity
+from diorama.stereo.matching import Matcher, Matching, match
+from diorama.stereo.measures import cost_margin, left_right_confidence
+from diorama.stereo.pseudo_folder import check_kinds
+from diorama.types import Frame
+
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+
+CLASSICAL = ("left_right", "cost_margin", "none")
+STEREO_KINDS = ("disparity", "disparity_right", "depth", "confidence", "confidence_right", "agrees", "agrees_right")
+"""What is saved of a pair unless something else is asked for."""
+BINS = 10
+"""Of the confidence histogram, evenly over 0..1."""
+
+_RIGHT = "_right"
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How pairs are labelled: what `pseudo.json` says of a folder.
+
+    Raises:
+        ConfigError: a value is impossible, or two contradict each other.
+    """
+
+    matcher: str = "sgbm"
+    """`sgbm`, a folder of disparity files, or `module:callable` (see `stereo.matching`)."""
+    range_px: int | None = None
+    """Disparities that `sgbm` searches, 0 up to this [px]; None: an eighth of the width, or what `min_depth` says."""
+    min_depth: float | None = None
+    """The nearest thing [m]: `sgbm` searches as far as that moves, by the calibration of each image."""
+    block: int = 5
+    uniqueness: int = 0
+    speckle: int = 200
+    """Options of `sgbm`, see `stereo.matching.Matcher`."""
+    tolerance: float = 1.0
+    """How far the two views may differ where they agree [px]."""
+    fill: Fill | None = None
+    """What the neighbours in the row replace, see `consistency.checked`; None: inconsistent, of a folder missing."""
+    disparity_scale: Encoding | float = "kitti"
+    """Of PNG files in a folder of disparity: kitti, cityscapes, or file units per pixel."""
+    confidence: str = "left_right"
+    """`left_right`, `cost_margin`, `none`, or a model of `ccnn`: a shipped name, a run folder or a file."""
+    save: tuple[str, ...] = STEREO_KINDS
+
+    def __post_init__(self) -> None:
+        kinds = check_kinds(self.save)
+        if self.confidence == "none" and self.save != STEREO_KINDS and any(kind.startswith("confidence") for kind in kinds):
+            raise ConfigError("confidence is to be saved, but --confidence is none. Leave one of the two out.")
+        if self.confidence == "none":
+            kinds = tuple(kind for kind in kinds if not kind.startswith("confidence"))
+        object.__setattr__(self, "save", kinds)
+        if self.range_px is not None and self.min_depth is not None:
+            raise ConfigError("--range-px and --min-depth both say how far is searched. Give one of them.")
+        if self.min_depth is not None and not 0 < self.min_depth < float("inf"):
+            raise ConfigError(f"--min-depth {self.min_depth}. Give the distance of the nearest thing in metres, above 0.")
+        if not 0 < self.tolerance < float("inf"):
+            raise ConfigError(f"--tolerance {self.tolerance}. Choose a positive number of pixels.")
+        if self.matcher != "sgbm" and self.sgbm != Matcher():
+            raise ConfigError(f"--range-px, --block, --uniqueness, --speckle are of sgbm, the matcher is {self.matcher}. Leave them out.")
+        if self.matcher != "sgbm" and self.min_depth is not None:
+            raise ConfigError(f"--min-depth is of sgbm, the matcher is {self.matcher}. Leave it out.")
+
+    @property
+    def sgbm(self) -> Matcher:
+        """The matcher with its options."""
+        return Matcher(range_px=self.range_px, block=self.block, uniqueness=self.uniqueness, speckle=self.speckle)
+
+    @property
+    def needs_camera(self) -> bool:
+        """Whether intrinsics and baseline of each image are used."""
+        return self.min_depth is not None or "depth" in self.save or "depth_right" in self.save
+
+    @property
+    def searched(self) -> str:
+        """How far is searched, and why: a line for the log."""
+        if self.matcher != "sgbm":
+            return f"disparity comes from {self.matcher}"
+        if self.range_px is not None:
+            return f"disparity is searched up to {self.range_px} px, as --range-px says"
+        if self.min_depth is not None:
+            return f"disparity is searched as far as a thing at {self.min_depth:g} m moves, by the calibration of each image"
+        return "disparity is searched up to an eighth of the width; --min-depth or --range-px say otherwise"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return {**dataclasses.asdict(self), "save": list(self.save)}
+
+
+class Labelled(NamedTuple):
+    """What became of a pair."""
+
+    maps: dict[str, NDArray[Any]]
+    """Kind -> `(H, W)`."""
+    record: dict[str, Any]
+    """JSON types: tau, coverage, agreement, confidence, warnings, calibration."""
+
+
+class Labeller:
+    """Makes the pseudo labels of pairs.
+
+    Args:
+        labelling: how.
+
+    Raises:
+        ConfigError: no such matcher.
+        ModelError: no such confidence.
+        DataError: a folder of disparity that is none.
+    """
+
+    def __init__(self, labelling: Labelling) -> None:
+        self.labelling = labelling
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        """Time spent on each step so far."""
+        self._folders: dict[Path, DisparityFolder] = {}
+        self._matcher: Matching | None = None
+        self._learned = None if labelling.confidence in CLASSICAL else load_confidence(labelling.confidence, threads=1)
+        if labelling.matcher == "sgbm":
+            self._matcher = labelling.sgbm
+        elif is_callable_name(labelling.matcher):
+            self._matcher = load_matcher(labelling.matcher)
+        else:
+            self._folder("")
+
+    def __call__(self, frame: Frame, *, look: bool = True) -> Labelled:
+        """The pseudo labels of a frame with `image` and `right`, and with `intrinsics` and `baseline` where they are needed.
+
+        Args:
+            frame: from a reader.
+            look: whether to look if the views are rectified. Of a pair that hardly agrees that is looked at in any case.
+
+        Raises:
+            DataError: nothing was matched, or the calibration is missing or impossible.
+            ShapeError: the views differ in size.
+        """
+        kinds = self.labelling.save
+        started = time.perf_counter()
+        pair, matcher = self._matched(frame)
+        started = self._took("match", started)
+        agreed = agreement(pair)
+        found = [("unrectified", unrectified(frame["image"], frame["right"]) if look or agreed < LOOK_AGAIN else None)]
+        found.append(("views", swapped(frame["image"], frame["right"], pair, matcher)))
+        warnings = [{"kind": kind, "text": text} for kind, text in found if text]
+        started = self._took("look", started)
+        record: dict[str, Any] = {
+            "size": list(frame["image"].shape[:2]),
+            "coverage": _rounded(np.mean([(view.raw > 0).mean() for view in pair])),
+            "agreement": _rounded(agreed),
+        }
+        if isinstance(matcher, Matcher):
+            record["range_px"] = matcher.searched(frame["image"].shape[1])
+        if "intrinsics" in frame and "baseline" in frame:
+            record |= {"focal_px": float(frame["intrinsics"][0, 0]), "baseline": float(frame["baseline"])}
+        maps: dict[str, NDArray[Any]] = {}
+        for suffix, view in (("", pair.left), (_RIGHT, pair.right)):
+            maps |= {f"disparity{suffix}": view.disparity, f"agrees{suffix}": view.agrees}
+            if f"depth{suffix}" in kinds:
+                maps[f"depth{suffix}"] = depth_from_disparity(view.disparity, *_camera(frame))
+            if f"confidence{suffix}" in kinds:
+                maps[f"confidence{suffix}"], record[f"tau{suffix}"] = self._confidence(frame, pair, right=bool(suffix))
+        if "confidence" in maps:
+            record["confidence"] = _rounded(maps["confidence"].mean(dtype=np.float64))
+            record["histogram"] = histogram(maps["confidence"])
+        self._took("confidence", started)
+        return Labelled({kind: maps[kind] for kind in kinds if kind in maps}, {**record, "warnings": warnings})
+
+    def _took(self, step: str, started: float) -> float:
+        now = time.perf_counter()
+        self.seconds[step] += now - started
+        return now
+
+    def _matched(self, frame: Frame) -> tuple[Pair, Matching | None]:
+        """The pair, and what matched it; None for a folder."""
+        labelling = self.labelling
+        if self._matcher is None:
+            folder, stem = self._file_of(frame)
+            return folder.pair(stem, frame["image"].shape[:2], labelling.tolerance, labelling.fill or "missing"), None
+        matcher = self._matcher
+        if isinstance(matcher, Matcher) and labelling.min_depth is not None:
+            matcher = matcher.for_camera(*_camera(frame), labelling.min_depth)
+        return match(frame["image"], frame["right"], matcher, labelling.tolerance, labelling.fill or "inconsistent"), matcher
+
+    def _file_of(self, frame: Frame) -> tuple[DisparityFolder, str]:
+        """The folder and the stem of the disparity of a frame: by its image's name, else by its id, in the id's own folder if there."""
+        frame_id = str(frame["meta"]["id"])
+        group, _, last = frame_id.rpartition("/")
+        folder = self._folder(group if group and (Path(self.labelling.matcher) / group).is_dir() else "")
+        stems = (Path(str(frame["meta"]["path"])).stem, last, f"{last}_disparity")
+        known = set(folder.ids)
+        return folder, next((stem for stem in stems if stem in known), last)
+
+    def _folder(self, group: str) -> DisparityFolder:
+        root = Path(self.labelling.matcher) / group
+        if root not in self._folders:
+            if not root.is_dir():
+                raise ConfigError(f"no matcher '{self.labelling.matcher}'. Give sgbm, a folder of disparity files, or module:callable.")
+            self._folders[root] = DisparityFolder(root, self.labelling.disparity_scale)
+        return self._folders[root]
+
+    def _confidence(self, frame: Frame, pair: Pair, *, right: bool) -> tuple[F32, float | None]:
+        """`(H, W)` in 0..1 of a view, and the threshold of this image where the confidence says one."""
+        view = pair.right if right else pair.left
+        if self._learned is not None:
+            return self._learned(view.disparity, mirror=right)
+        if self.labelling.confidence == "left_right":
+            return left_right_confidence(view), None
+        range_px = self._matcher.searched(view.disparity.shape[1]) if isinstance(self._matcher, Matcher) else None
+        return cost_margin(frame["image"], frame["right"], view.disparity, range_px=range_px, mirror=right), None
+
+
+def is_callable_name(text: str) -> bool:
+    """Whether this is `module:callable` (a drive letter of Windows is none)."""
+    module, colon, name = text.partition(":")
+    return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def load_matcher(text: str) -> Matching:
+    """The matcher `module:callable`; an error inside it becomes a `DataError` that names it.
+
+    Raises:
+        ConfigError: it cannot be imported, or is no callable.
+    """
+    module, _, name = text.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"matcher {text}: {error}. Put its module on PYTHONPATH, or install its package.") from error
+    if not callable(found):
+        raise ConfigError(f"matcher {text}: a {type(found).__name__}, expected a function (left, right) -> disparity. Correct the name.")
+    chosen = cast("Callable[[U8, U8], Any]", found)
+
+    def guarded(left: U8, right: U8) -> F32:
+        try:
+            return np.asarray(chosen(left, right), np.float32)
+        except UserError:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())[:200]
+            raise DataError(f"matcher {text} failed ({type(error).__name__}: {said}). Mend it, or leave the pair out.") from error
+
+    return guarded
+
+
+def histogram(confidence: F32) -> list[int]:
+    """How many pixels lie in each of `BINS` equal bins of 0..1; 1 belongs to the last one."""
+    place = np.minimum((confidence * np.float32(BINS)).astype(np.uint8), BINS - 1)
+    return [int(count) for count in np.bincount(place.reshape(-1), minlength=BINS)]
+
+
+def _camera(frame: Frame) -> tuple[float, float]:
+    """Focal length [px] and baseline [m]."""
+    if "intrinsics" not in frame or "baseline" not in frame:
+        raise DataError("no calibration, which depth needs. Add it, or leave depth out: --save disparity confidence agrees.")
+    return float(frame["intrinsics"][0, 0]), float(frame["baseline"])
+
+
+def _rounded(value: Any) -> float:
+    return round(float(value), 6)
