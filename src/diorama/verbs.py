@@ -190,7 +190,7 @@ def benchmark(words: Sequence[str]) -> int:
     parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="only these; default: all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="N", help="only these; default: those of the benchmark")
     parser.add_argument("--keep", action="store_true", help="keep checkpoints and models of finished runs")
-    parser.add_argument("--parser", metavar="MODEL", help="judges the photos that translating models make of label maps, in columns parser_*")
+    parser.add_argument("--parser", metavar="MODEL", help="what it sees in photos that rows make of label maps fills columns parser_*")
     parser.add_argument("--renew", action="store_true", help="run again what was made with other settings")
     options, flags = parser.read_known(words)
     path = recipes.find(options.file)

@@ -13,6 +13,9 @@ rows:
   full: {}
 ```
 
+With `parser: RUN` (or `--parser RUN`) rows whose models make photos of label maps carry what that model sees in them: columns
+`parser_pixel_accuracy`, `parser_class_accuracy` and `parser_miou`.
+
 Every finished run leaves `OUT/ROW-seedN.json` with the settings that decided it; a run that has its file is not run again, one that was
 stopped resumes from its checkpoint. Where the settings have changed since, the benchmark says so and runs again what `--renew` allows.
 """
@@ -40,11 +43,12 @@ from diorama.errors import ConfigError, DataError, TrainingError
 from diorama.evaluation.delta import Run, delta_m
 from diorama.evaluation.resample import t_interval
 from diorama.running.renewal import outdated, stopped_outdated, with_settings
+from diorama.running.translate import PARSED
 from diorama.training.run_folder import RunFolder
 
 logger = logging.getLogger("diorama")
 
-KEYS = {"title", "base", "seeds", "metrics", "baselines", "rows", "budget"}
+KEYS = {"title", "base", "seeds", "metrics", "baselines", "rows", "budget", "parser"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Benchmark:
         metrics: columns of the table.
         baselines: names of the single-task rows that Delta M compares with; none: no Delta M.
         budget: a sentence on size, steps and machine, printed under the table.
+        parser: a model that is asked what it sees in photos made of label maps; None: nothing is asked.
     """
 
     title: str
@@ -68,6 +73,7 @@ class Benchmark:
     metrics: tuple[str, ...] = ("miou", "rmse")
     baselines: tuple[str, ...] = ()
     budget: str = field(default="")
+    parser: str | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Benchmark:
@@ -104,6 +110,7 @@ def run_benchmark(
     seeds: Sequence[int] = (),
     keep: bool = False,
     renew: bool = False,
+    parser: str | None = None,
 ) -> Path:
     """Train and evaluate what has no result in `out` yet, then write table.md and runs.csv; their folder comes back.
 
@@ -115,9 +122,11 @@ def run_benchmark(
         seeds: only these; empty: those of the benchmark.
         keep: keep checkpoints and model files of finished runs.
         renew: run again what was made with other settings than these.
+        parser: instead of that of the benchmark.
 
     Raises:
-        ConfigError: an unknown row, a setting that does not exist, or a result of other settings; told before anything is trained.
+        UserError: an unknown row, a setting that does not exist, a result of other settings, or a parser that there is not or that does not
+            fit; told before anything is trained.
     """
     out = Path(out)
     unknown = [name for name in rows if name not in benchmark.rows]
@@ -134,18 +143,29 @@ def run_benchmark(
         first, how = next(iter(stale.items()))
         others = f" ({len(stale) - 1} more are out of date)" if len(stale) > 1 else ""
         raise ConfigError(f"{first}: made with other settings: {how}{others}. Pass --renew to run it again, or choose another --out.")
+    source = parser or benchmark.parser
+    judge = None
+    if source:
+        from diorama.running.parsed_rows import RowParser
+
+        judge = RowParser(source)
+        judge.require({target: config for _, _, target, config in todo}, {target for target in stale if target.exists()})
     out.mkdir(parents=True, exist_ok=True)
     for number, (name, seed, target, config) in enumerate(todo, 1):
+        folder = out / "runs" / target.stem
         if target.exists() and target not in stale:
+            if judge:
+                judge.add(target, folder, config)
             continue
         logger.info("run %d of %d: %s, seed %d", number, len(todo), name, seed)
-        folder = out / "runs" / target.stem
         if stopped_outdated(folder, config):
             RunFolder(folder).discard()
         target.unlink(missing_ok=True)  # an old number must not stand in the tables beside new ones
         finished = train_once(config, folder)
+        result = with_settings(finished / "metrics.json", config)
+        result = judge.added(result, finished, config) if judge else result
         with replacing(target) as temporary:
-            temporary.write_text(with_settings(finished / "metrics.json", config), encoding="utf-8")
+            temporary.write_text(result, encoding="utf-8")
         if not keep:
             shutil.rmtree(finished)
         write_tables(benchmark, out)
@@ -218,26 +238,29 @@ def finished_runs(benchmark: Benchmark, out: Path) -> dict[str, list[Run]]:
 def write_tables(benchmark: Benchmark, out: Path) -> None:
     """table.md (mean and 95 % interval per row) and runs.csv (every run) from the finished runs in `out`."""
     found = finished_runs(benchmark, out)
-    columns = ["row", "seeds", *benchmark.metrics, *(["Delta M"] if benchmark.baselines else [])]
+    parsers = sorted({str(run.model["parser"]) for runs in found.values() for run in runs if run.model.get("parser")})
+    metrics = [*benchmark.metrics, *(name for name in PARSED if parsers and name not in benchmark.metrics)]
+    columns = ["row", "seeds", *metrics, *(["Delta M"] if benchmark.baselines else [])]
     lines = [f"# {benchmark.title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, runs in found.items():
-        cells = [_cell([run.values.get(metric, math.nan) for run in runs]) for metric in benchmark.metrics]
+        cells = [_cell([run.values.get(metric, math.nan) for run in runs]) for metric in metrics]
         cells += [_delta(benchmark, found, name)] if benchmark.baselines else []
         lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
     if found:
         lines += ["", f"Protocol: {next(iter(found.values()))[0].protocol.sentence()}", _budgets(found)]
+    if parsers:
+        lines += [f"parser_*: what {' and '.join(parsers)} sees in photos that the models make of the label maps of these frames."]
     lines += [benchmark.budget, "Mean and 95 % t-interval over seeds; a row of one seed is one run.", ""]
     with replacing(out / "table.md") as path:
         Path(path).write_text("\n".join(line for line in lines if line is not None))
     with replacing(out / "runs.csv") as path, Path(path).open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["row", "seed", *benchmark.metrics, "protocol", "budget", "backbone"])
+        writer.writerow(["row", "seed", *metrics, "protocol", "budget", "backbone", *(["parser"] if parsers else [])])
         for name, runs in found.items():
             for run in runs:
-                values = [f"{run.values[metric]:.6g}" if metric in run.values else "" for metric in benchmark.metrics]
-                writer.writerow(
-                    [name, run.model.get("seed"), *values, run.protocol.name, run.model.get("budget"), run.model.get("backbone")]
-                )
+                values = [f"{run.values[metric]:.6g}" if metric in run.values else "" for metric in metrics]
+                facts = [run.protocol.name, *(run.model.get(key) for key in ("budget", "backbone", *(["parser"] if parsers else [])))]
+                writer.writerow([name, run.model.get("seed"), *values, *facts])
 
 
 def _budgets(found: Mapping[str, list[Run]]) -> str:

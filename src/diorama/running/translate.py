@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from diorama.completion.model import COMPLETIONS
 from diorama.data.base import SceneDataset, WrappedDataset
 from diorama.data.cache import resize_nearest
+from diorama.data.labels import LabelSet
 from diorama.errors import DataError, ModelError
 from diorama.export.config import ModelConfig, label_set, model_in
 from diorama.prediction.predictor import Predictor, find_model
@@ -24,6 +25,8 @@ from diorama.types import Frame
 if TYPE_CHECKING:
     from diorama.methods.base import Method
 
+PARSED = ("parser_pixel_accuracy", "parser_class_accuracy", "parser_miou")
+"""Columns of a benchmark with a parser: the metrics of these names, of photos that the rows' models made."""
 _DIGITS = 8
 
 
@@ -114,12 +117,12 @@ def load_translator(source: str | Path | Predictor | Translator, *, device: str 
     return Translator(method, config, name, device=device)
 
 
-def translated(dataset: SceneDataset, translator: Translator, parser: Predictor) -> TranslatedDataset:
-    """`dataset` with photos by `translator`, once translator, parser and label maps are known to mean the same by their ids.
+def require_parser(dataset: SceneDataset, parser: Predictor) -> None:
+    """Return if `parser` can judge photos that are made of the label maps of `dataset`.
 
     Raises:
         DataError: the data have no label maps.
-        ModelError: the parser has no semantics or does not take photos alone, or a model has other classes.
+        ModelError: the parser has no semantics, other classes than the data, or does not take photos alone.
     """
     if dataset.labels is None or "semantic" not in dataset.provides:
         raise DataError(f"{dataset.name} has no label maps to make photos of. Choose data with labels: `diorama data list`.")
@@ -131,14 +134,30 @@ def translated(dataset: SceneDataset, translator: Translator, parser: Predictor)
         raise ModelError(
             f"the parser {parser.name} takes {', '.join(parser.inputs)}. Give one that takes a photo alone, e.g. of method fcn."
         )
-    for what, labels in ((f"the parser {parser.name}", parser.labels), (f"the model {translator.name}", translator.labels)):
-        if labels is not None and labels.classes != dataset.labels.classes:
-            differing = (pair for pair in zip(labels.classes, dataset.labels.classes, strict=False) if pair[0] != pair[1])
-            theirs, ours = next(differing, (f"{len(labels)} classes", f"{len(dataset.labels)}"))
-            raise ModelError(
-                f"{what} has other classes than {dataset.name} ({theirs} for {ours}). Give one that was trained on {dataset.labels.name}."
-            )
+    _require_classes(dataset, f"the parser {parser.name}", parser.labels)
+
+
+def translated(dataset: SceneDataset, translator: Translator, parser: Predictor) -> TranslatedDataset:
+    """`dataset` with photos by `translator`, once translator, parser and label maps are known to mean the same by their ids.
+
+    Raises:
+        DataError: the data have no label maps.
+        ModelError: see `require_parser`; or the translator has other classes than the data.
+    """
+    require_parser(dataset, parser)
+    if translator.labels is not None:
+        _require_classes(dataset, f"the model {translator.name}", translator.labels)
     return TranslatedDataset(dataset, translator)
+
+
+def _require_classes(dataset: SceneDataset, what: str, labels: LabelSet) -> None:
+    if dataset.labels is None or labels.classes == dataset.labels.classes:
+        return
+    differing = (pair for pair in zip(labels.classes, dataset.labels.classes, strict=False) if pair[0] != pair[1])
+    theirs, ours = next(differing, (f"{len(labels)} classes", f"{len(dataset.labels)}"))
+    raise ModelError(
+        f"{what} has other classes than {dataset.name} ({theirs} for {ours}). Give one that was trained on {dataset.labels.name}."
+    )
 
 
 def parser_id(parser: Predictor) -> str:
