@@ -58,6 +58,24 @@ def test_applied_only_inside_the_block_even_if_it_raises(layer: nn.Linear) -> No
     assert layer.weight.item() == 2.0
 
 
+def test_what_was_set_anew_starts_over_and_the_rest_stays() -> None:
+    both = nn.ModuleDict({"one": nn.Linear(1, 1, bias=False), "other": nn.Linear(1, 1, bias=False)})
+    for part in both.values():
+        set_to(part, 1.0)
+    average = MovingAverage(both, 0.9)
+    for part in both.values():
+        set_to(part, 12.0)
+    average.update()
+    assert average.state["other.weight"].item() == pytest.approx(10.0)  # decay 2/11
+    set_to(both["one"], 4.0)
+    average.restart(())
+    assert average.updates == 1
+    average.restart(("one.",))
+    assert (average.state["one.weight"].item(), average.state["other.weight"].item()) == (4.0, pytest.approx(10.0))
+    assert average.updates == 0
+    MovingAverage(both, 0.0).restart(("one.",))
+
+
 def test_decay_zero_is_off(layer: nn.Linear) -> None:
     average = MovingAverage(layer, 0.0)
     average.update()

@@ -64,6 +64,11 @@ def test_halving_halves_after_every_so_many_epochs_of_its_stage() -> None:
     assert [plan.rate(step) for step in range(3, 18)] == [0.8] * 6 + [0.4] * 6 + [0.2] * 3
 
 
+def test_tenth_divides_by_ten_after_every_so_many_epochs_of_its_stage() -> None:
+    plan = Plan([stage("a", 1), stage("b", 5, 1e-5, schedule="tenth", tenth_every=2)], epoch_steps=3)
+    assert [plan.rate(step) for step in range(3, 18)] == pytest.approx([1e-5] * 6 + [1e-6] * 6 + [1e-7] * 3)
+
+
 def test_warm_up_rises_in_equal_steps_then_follows_the_schedule() -> None:
     plan = Plan([stage("a", 1, 1.0, warmup=0.4), stage("b", 1, 1.0, schedule="poly", warmup=0.2)], epoch_steps=10)
     assert [plan.rate(step) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])

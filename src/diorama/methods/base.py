@@ -23,7 +23,7 @@ class Stage:
     rate: float
     """Learning rate of the freshly initialised layers at the start of the stage."""
     losses: tuple[str, ...]
-    schedule: Literal["constant", "poly", "cosine", "halving", "flat_linear"] = "constant"
+    schedule: Literal["constant", "poly", "cosine", "halving", "tenth", "flat_linear"] = "constant"
     """`flat_linear` stays for the first half of the stage and then falls in a line to 0."""
     freeze: tuple[str, ...] = ()
     """Prefixes of parameter names that do not move in this stage."""
@@ -31,6 +31,8 @@ class Stage:
     """Part of the stage in which the rate rises linearly from 0."""
     halve_every: float = 5.0
     """Epochs after which the schedule "halving" halves the rate."""
+    tenth_every: float = 10.0
+    """Epochs after which the schedule "tenth" divides the rate by 10."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class StepContext:
     stage: Stage
     sample_seed: list[int] = field(default_factory=list)
     """One seed per sample of the batch, stream after stream: random pixels are drawn from it, never from the global state."""
+    logs: bool = False
+    """Whether the step is one of those that are logged; what only `gauges` tells need not be computed at others."""
 
 
 class Method(nn.Module):
@@ -110,6 +114,14 @@ class Method(nn.Module):
 
     def prepare(self, statistics: Mapping[str, Any]) -> None:
         """Take what was counted on the training set (class frequencies) before the first step."""
+
+    def enter(self, stage: Stage) -> tuple[str, ...]:
+        """What is to be done as `stage` begins, also the first; prefixes of the names of weights that were set anew come back.
+
+        A resumed run enters no stage that it was in already: what a later stage is to find goes through `memory`.
+        """
+        del stage  # most methods go on with the weights they have
+        return ()
 
     def gauges(self) -> dict[str, float]:
         """Figures of how training goes, logged beside the losses every `trainer.log_every` steps; may log a warning."""

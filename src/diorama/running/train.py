@@ -198,11 +198,13 @@ class Training:
         stage = self.plan.stage(self.step)
         if self.step == 0 or self.plan.enters(self.step):
             freeze(self.method, stage.freeze)
+            self.average.restart(self.method.enter(stage))
         self.plan.apply(self.step, [optimiser.optimizer for optimiser in self.optimisers.values()])
         seed_step(self.config.seed, self.step, self.fabric.global_rank)
         meta: list[dict[str, Any]] = [entry for sample in batch.values() for entry in cast("list[Any]", sample["meta"])]
         on_device = move(batch, self.fabric.device, settings.channels_last)
-        context = StepContext(self.step, stage, [int(entry["sample_seed"]) for entry in meta])
+        logs = (self.step + 1) % settings.log_every == 0 or self.step + 1 == self.total
+        context = StepContext(self.step, stage, [int(entry["sample_seed"]) for entry in meta], logs)
         said = take_turns(
             self.fabric,
             self.module,

@@ -37,6 +37,16 @@ class MovingAverage:
             else:
                 self.state[key].copy_(value)
 
+    @torch.no_grad()
+    def restart(self, prefixes: tuple[str, ...]) -> None:
+        """Forget the past of tensors whose names begin with one of `prefixes`: they were set anew; the decay rises again from 0.1."""
+        if not self.decay or not prefixes:
+            return
+        self.updates = 0
+        for key, value in self.module.state_dict().items():
+            if key.startswith(prefixes):
+                self.state[key].copy_(value)
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The module holds the average inside the block and its own weights after it."""

@@ -58,6 +58,7 @@ class Plan:
             "poly": (1 - done) ** POLY_POWER,
             "cosine": 0.5 * (1 + math.cos(math.pi * done)),
             "flat_linear": min(1.0, 2 * (1 - done)),
+            "tenth": 0.1 ** ((step - start) // (stage.tenth_every * self.epoch_steps)),
             "halving": 0.5 ** ((step - start) // (stage.halve_every * self.epoch_steps)),
         }[stage.schedule]
         rising = min(1.0, (step - start + 1) / (stage.warmup * length)) if stage.warmup else 1.0
