@@ -22,13 +22,14 @@ PREFIXES = ("module.", "model.", "net.", "backbone.", "encoder.", "network.backb
 
 
 class Backbone(nn.Module):
-    """RGB in 0..1 -> features from stride 4 to the last, finest first.
+    """RGB in 0..1 -> features from stride `finest` to the last, finest first.
 
     Args:
         name: timm model name.
         output_stride: 8 or 16 replaces strides of the last stages by dilation where the model supports it; 32 leaves it as it is.
         pretrained: timm's own weights (hub or cache).
         weights: a file that is loaded instead.
+        finest: smallest stride of the features.
 
     Raises:
         ConfigError: no such model, or it cannot be dilated.
@@ -38,7 +39,9 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, output_stride: int = 32, pretrained: bool = False, weights: str | Path | None = None) -> None:
+    def __init__(
+        self, name: str, output_stride: int = 32, pretrained: bool = False, weights: str | Path | None = None, finest: int = 4
+    ) -> None:
         super().__init__()
         if not timm.is_model(name):
             raise ConfigError(f"unknown backbone '{name}': {suggest(name, timm.list_models())}")
@@ -52,7 +55,7 @@ class Backbone(nn.Module):
                 f"no pretrained weights for '{name}' ({error}). Pass model.backbone_weights=FILE or model.pretrained=false."
             ) from error
         reductions = self.features.feature_info.reduction()
-        kept = [level for level, stride in enumerate(reductions) if stride >= 4]
+        kept = [level for level, stride in enumerate(reductions) if stride >= finest]
         self.levels = tuple(kept)
         self.strides = tuple(reductions[level] for level in kept)
         self.channels = tuple(self.features.feature_info.channels()[level] for level in kept)

@@ -43,3 +43,16 @@ def shared_maximum(value: Tensor) -> Tensor:
     if _together():
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
     return largest
+
+
+def shared_weight(weight: Tensor) -> Tensor:
+    """The denominator of a weighted mean: the sum `weight` `()` over all processes / their number, detached; 1 in place of 0.
+
+    Every process must call, also with 0.
+    """
+    total = weight.detach().to(widest(weight.device)).clone()
+    world = 1
+    if _together():
+        world = dist.get_world_size()
+        dist.all_reduce(total, op=dist.ReduceOp.SUM)
+    return torch.where(total > 0, total, torch.ones_like(total)) / world
