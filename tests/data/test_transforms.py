@@ -326,7 +326,7 @@ def test_what_is_withheld_of_a_scan_becomes_the_depth_of_the_sample():
         moved = transform(given_sample)
         given_points, learned = moved["sparse_depth"], moved["depth"]
         assert type(given_points) is SparseDepth
-        assert type(learned) is Depth
+        assert type(learned) is SparseDepth  # what is taken out of a scan is no denser than the rest
         first, second = given_points.as_subclass(Tensor), learned.as_subclass(Tensor)
         assert first.any()
         assert second.any()
@@ -339,6 +339,24 @@ def test_what_is_withheld_of_a_scan_becomes_the_depth_of_the_sample():
     torch.manual_seed(1)
     again = train_transform(mirrored, rules)({**given_sample, "depth": Depth(torch.full((1, H, W), 7.0))})
     assert torch.equal(again["depth"].as_subclass(Tensor), second)
+
+
+def test_withheld_truth_loses_no_points_when_the_frame_shrinks():
+    """Points far apart in odd and even rows and columns, of which nearest sampling at half the size finds one in four."""
+    scan = np.zeros((64, 96), np.float32)
+    row, column = np.mgrid[:4, :6]
+    scan[16 * row + 5 + row % 2, 16 * column + 3 + column % 2] = 10 + np.arange(24, dtype=np.float32).reshape(4, 6)
+    camera = Intrinsics(np.array([[80.0, 0, 48], [0, 80, 32], [0, 0, 1]]), canvas_size=(64, 96))
+    sample = {"sparse_depth": SparseDepth(torch.from_numpy(scan)[None]), "intrinsics": camera, "meta": {}}
+    rules = Sparsify("all", drop=0.5, withhold=True, scanner="kitti", unoccluded=True)  # drawn before the frame shrinks
+    torch.manual_seed(3)
+    whole = train_transform(View(size=(64, 96)), rules)(sample)
+    torch.manual_seed(3)
+    half = train_transform(View(size=(32, 48)), rules)(sample)
+    for key in ("depth", "sparse_depth"):
+        kept = whole[key].as_subclass(Tensor)
+        assert kept.count_nonzero() > 5
+        assert sorted(kept[kept > 0].tolist()) == sorted(half[key].as_subclass(Tensor)[half[key] > 0].tolist())
 
 
 def test_trap_a_sample_that_is_no_dict_is_refused():

@@ -178,8 +178,8 @@ class DrawPoints(v2.Transform):
         seed, lidar = int(torch.randint(2**62, ())), Lidar.from_meta(sample.get("meta", {}))
         scanned = key == "sparse_depth"
         parts = drawn(_plane(sample[key]), self.rules, seed, intrinsics=camera, image=image, lidar=lidar, scanned=scanned)
-        kinds = {"sparse_depth": SparseDepth, "depth": Depth}
-        return {**sample, **{name: kinds[name](torch.from_numpy(part)[None]) for name, part in parts.items()}}
+        # the depth among them is what was withheld of a scan, as sparse as the rest of it
+        return {**sample, **{name: SparseDepth(torch.from_numpy(part)[None]) for name, part in parts.items()}}
 
 
 def train_transform(view: View, sparse: Sparsify | None = None) -> Augment | v2.Compose:
