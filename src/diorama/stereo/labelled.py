@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from diorama.data.base import SceneDataset, WrappedDataset
 from diorama.data.labels import LabelSet
-from diorama.errors import ConfigError, DataError
+from diorama.errors import ConfigError, DataError, ShapeError
 from diorama.stereo.confidence import hard_threshold, soft_threshold
 from diorama.stereo.geometry import depth_from_disparity
 from diorama.stereo.labelling import Labelling
-from diorama.stereo.pseudo_folder import SETTINGS, PseudoFolder, fingerprint, read_settings, require_size
+from diorama.stereo.pseudo_folder import SETTINGS, PseudoFolder, fingerprint, read_settings
 from diorama.stereo.pseudo_settings import Pseudo
 from diorama.types import IGNORE, Frame
 
@@ -84,42 +84,48 @@ class PseudoLabelled(WrappedDataset):
         found: dict[str, Any] = {**self.dataset.frame(index)}
         record = self._record(frame_id)
         for view in self._views:
-            found[f"pseudo_depth{view}"] = depth = self._depth(frame_id, found, record, view)
+            size = _size(found, view)
+            found[f"pseudo_depth{view}"] = depth = self._depth(frame_id, found, record, view, size)
             found[f"confidence{view}"] = np.where(depth > 0, self._confidence(frame_id, record, view, depth.shape), np.float32(0))
         for key in {"semantic", "semantic_right"} & self._keys:
-            found[key] = self._semantic(frame_id, key)
-        for key in sorted(self._keys):
-            image = found.get("right" if key.endswith("_right") else "image")
-            if image is not None:
-                require_size(found[key], image.shape[:2], self._folder.record_path(frame_id))
+            found[key] = self._semantic(frame_id, key, _size(found, key.removeprefix("semantic")))
         return found  # type: ignore[return-value]
 
-    def _depth(self, frame_id: str, frame: Mapping[str, Any], record: Mapping[str, Any], view: str) -> F32:
+    def _read(self, kind: str, frame_id: str, size: tuple[int, ...] | None) -> NDArray[Any]:
+        values = self._folder.read(kind, frame_id)
+        if size is not None and values.shape != size:
+            raise ShapeError(
+                f"{self._folder.path(kind, frame_id)}: {values.shape[1]}x{values.shape[0]}, its image {size[1]}x{size[0]}. Make the pseudo "
+                "labels with the data settings of this run (crop, ...)."
+            )
+        return values
+
+    def _depth(self, frame_id: str, frame: Mapping[str, Any], record: Mapping[str, Any], view: str, size: tuple[int, ...] | None) -> F32:
         if f"disparity{view}" not in self._kinds:
-            return self._folder.read(f"depth{view}", frame_id)
+            return self._read(f"depth{view}", frame_id, size)
         focal_px = float(frame["intrinsics"][0, 0]) if "intrinsics" in frame else record.get("focal_px")
         baseline = frame.get("baseline", record.get("baseline"))
         if focal_px is None or baseline is None:
             raise DataError(f"{self.name} {frame_id}: no calibration, which turns disparity into depth. Ask for intrinsics and baseline.")
-        return depth_from_disparity(self._folder.read(f"disparity{view}", frame_id), float(focal_px), float(baseline))
+        return depth_from_disparity(self._read(f"disparity{view}", frame_id, size), float(focal_px), float(baseline))
 
-    def _confidence(self, frame_id: str, record: Mapping[str, Any], view: str, shape: tuple[int, ...]) -> F32:
+    def _confidence(self, frame_id: str, record: Mapping[str, Any], view: str, size: tuple[int, ...]) -> F32:
         if f"confidence{view}" in self._kinds:
-            raw: F32 = self._folder.read(f"confidence{view}", frame_id)
+            raw: F32 = self._read(f"confidence{view}", frame_id, size)
             tau = record.get(f"tau{view}") if self.pseudo.tau is None else self.pseudo.tau
             if self.pseudo.threshold == "soft":
                 raw = soft_threshold(raw, tau, self.pseudo.eps)
             elif self.pseudo.threshold == "hard":
                 raw = hard_threshold(raw, tau)
         else:
-            raw = np.ones(shape, np.float32)
-        return np.where(self._folder.read(f"agrees{view}", frame_id), raw, np.float32(0)) if self.pseudo.check else raw
+            raw = np.ones(size, np.float32)
+        return np.where(self._read(f"agrees{view}", frame_id, size), raw, np.float32(0)) if self.pseudo.check else raw
 
-    def _semantic(self, frame_id: str, key: str) -> NDArray[np.uint8]:
-        semantic: NDArray[np.uint8] = self._folder.read(key, frame_id)
-        sure = key.replace("semantic", "semantic_confidence")
+    def _semantic(self, frame_id: str, key: str, size: tuple[int, ...] | None) -> NDArray[np.uint8]:
+        semantic: NDArray[np.uint8] = self._read(key, frame_id, size)
         if self.pseudo.semantic_tau > 0:
-            semantic = np.where(self._folder.read(sure, frame_id) < self.pseudo.semantic_tau, np.uint8(IGNORE), semantic)
+            sure = self._read(key.replace("semantic", "semantic_confidence"), frame_id, size)
+            semantic = np.where(sure < self.pseudo.semantic_tau, np.uint8(IGNORE), semantic)
         return semantic
 
     def _record(self, frame_id: str) -> dict[str, Any]:
@@ -165,3 +171,9 @@ class PseudoLabelled(WrappedDataset):
             if value != usual.get(key):
                 words += [f"--{key.replace('_', '-')}", *([str(part) for part in value] if isinstance(value, list) else [str(value)])]
         return " ".join(words)
+
+
+def _size(frame: Mapping[str, Any], view: str) -> tuple[int, ...] | None:
+    """`(H, W)` of a view of the frame, None without its image."""
+    image = frame.get("right" if view else "image")
+    return None if image is None else tuple(image.shape[:2])

@@ -38,6 +38,7 @@ BINS = 10
 """Of the confidence histogram, evenly over 0..1."""
 
 _RIGHT = "_right"
+_STILL, _MOSTLY = 0.5, 0.9  # px, share of pixels
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Labelling:
             raise ConfigError(f"--min-depth {self.min_depth}. Give the distance of the nearest thing in metres, above 0.")
         if not 0 < self.tolerance < float("inf"):
             raise ConfigError(f"--tolerance {self.tolerance}. Choose a positive number of pixels.")
+        if self.fill not in (None, "inconsistent", "missing"):
+            raise ConfigError(f"--fill {self.fill}. Choose inconsistent or missing.")
         if self.matcher != "sgbm" and self.sgbm != Matcher():
             raise ConfigError(f"--range-px, --block, --uniqueness, --speckle are of sgbm, the matcher is {self.matcher}. Leave them out.")
         if self.matcher != "sgbm" and self.min_depth is not None:
@@ -163,9 +166,13 @@ class Labeller:
         pair, matcher = self._matched(frame)
         started = self._took("match", started)
         agreed = agreement(pair)
-        found = [("unrectified", unrectified(frame["image"], frame["right"]) if look or agreed < LOOK_AGAIN else None)]
-        found.append(("views", swapped(frame["image"], frame["right"], pair, matcher)))
-        warnings = [{"kind": kind, "text": text} for kind, text in found if text]
+        left, right = frame["image"], frame["right"]
+        found = {
+            "still": _still(frame, pair),
+            "unrectified": unrectified(left, right) if look or agreed < LOOK_AGAIN else None,
+            "views": swapped(left, right, pair, matcher),
+        }
+        warnings = [{"kind": kind, "text": text} for kind, text in found.items() if text]
         started = self._took("look", started)
         record: dict[str, Any] = {
             "size": list(frame["image"].shape[:2]),
@@ -264,6 +271,20 @@ def load_matcher(text: str) -> Matching:
             raise DataError(f"matcher {text} failed ({type(error).__name__}: {said}). Mend it, or leave the pair out.") from error
 
     return guarded
+
+
+def _still(frame: Frame, pair: Pair) -> str | None:
+    """A warning if hardly anything moves from one view to the other.
+
+    Raises:
+        DataError: the two are one picture.
+    """
+    share = float(np.mean((pair.left.raw > 0) & (pair.left.raw < _STILL)))
+    if share < _MOSTLY:
+        return None
+    if np.array_equal(frame["image"], frame["right"]):
+        raise DataError("both views are the same picture, so nothing has a disparity. Check the files of the right view.")
+    return f"{share:.0%} of the pixels move by less than {_STILL:g} px between the views. Check that they are two cameras' of one moment."
 
 
 def histogram(confidence: F32) -> list[int]:

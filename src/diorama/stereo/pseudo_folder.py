@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from diorama.data import io
 from diorama.data.base import SceneDataset
 from diorama.data.labels import CITYSCAPES19, CITYSCAPES19_TO_34, CITYSCAPES34_TO_19, LabelSet, convert
-from diorama.errors import ConfigError, DataError, ShapeError, suggest
+from diorama.errors import ConfigError, DataError, suggest
 from diorama.stereo.files import read_disparity, write_disparity
 
 FORMAT = 1
@@ -265,16 +265,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path}: not what pseudo-label writes. Remove it, and run `diorama pseudo-label` again.")
     return found
-
-
-def require_size(values: NDArray[Any], size: tuple[int, int], path: Path) -> None:
-    """Return if a pseudo label has the size of its image.
-
-    Raises:
-        ShapeError: it has not.
-    """
-    if values.shape != tuple(size):
-        raise ShapeError(
-            f"{path}: {values.shape[1]}x{values.shape[0]}, its image {size[1]}x{size[0]}. Make the pseudo labels with the data settings of "
-            "this run (crop, ...)."
-        )
