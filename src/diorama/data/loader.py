@@ -42,8 +42,8 @@ _PSEUDO = {"pseudo_depth", "pseudo_depth_right", "confidence", "confidence_right
 """Keys that no data set brings along: `diorama pseudo-label` makes them of pairs."""
 
 
-def require(method: str, needs: Collection[str], dataset: SceneDataset) -> None:
-    """Make sure before the first step that `dataset` has every key that `method` needs.
+def require(method: str, needs: Collection[str], dataset: SceneDataset, how: str = "") -> None:
+    """Make sure before the first step that `dataset` has every key that `method` needs; `how` to choose another is told beside which.
 
     Raises:
         ConfigError: a key is missing; the text names it and data sets that have it.
@@ -53,7 +53,7 @@ def require(method: str, needs: Collection[str], dataset: SceneDataset) -> None:
         offering = " or ".join(_offering(key))
         if key in _PSEUDO and not offering:
             raise ConfigError(f"{what} Make them with `diorama pseudo-label` and set pseudo.root to its folder.")
-        raise ConfigError(f"{what} Try {offering or 'another data set: `diorama data list`'}.")
+        raise ConfigError(f"{what} Try {offering or 'another data set: `diorama data list`'}{how}.")
 
 
 def _offering(key: str) -> list[str]:

@@ -35,7 +35,9 @@ def check(config: RunConfig, streams: Mapping[str, Stream], baselines: Sequence[
         UserError: what does not.
     """
     for name, stream in streams.items():
-        check_stream(config, config.method if len(streams) == 1 else f"{config.method} (stream '{name}')", stream)
+        several = len(streams) > 1
+        reader = f"{config.method} (stream '{name}')" if several else config.method
+        check_stream(config, reader, stream, f" (--streams.{name}.name NAME)" if several else "")
     config.view.require_smallest()
     for baseline in baselines:
         Run.read(baseline)
@@ -50,8 +52,8 @@ def check(config: RunConfig, streams: Mapping[str, Stream], baselines: Sequence[
             raise ConfigError(f"model.classes is {classes}, {where} has {len(labels)} classes. Choose data of one label set.")
 
 
-def check_stream(config: RunConfig, reader: str, stream: Stream) -> None:
-    """Return if the data of `stream` have what it needs; `reader` is who needs it.
+def check_stream(config: RunConfig, reader: str, stream: Stream, how: str = "") -> None:
+    """Return if the data of `stream` have what it needs; `reader` is who needs it, `how` says how to choose other data.
 
     Raises:
         ConfigError: a key is missing, or the model has another number of classes.
@@ -59,7 +61,7 @@ def check_stream(config: RunConfig, reader: str, stream: Stream) -> None:
     dataset = stream.dataset
     if "sparse_depth" in stream.needs - dataset.provides and "depth" in dataset.provides and config.sparse is None:
         raise ConfigError(f"{reader} needs 'sparse_depth'; {dataset.name} has dense depth. Draw points of it: --sparse.points 500.")
-    require(reader, stream.keys(config.sparse), dataset)
+    require(reader, stream.keys(config.sparse), dataset, how)
     classes, labels = getattr(config.model, "classes", None), dataset.labels
     if "semantic" in stream.needs and labels and classes not in (None, len(labels)):
         raise ConfigError(f"model.classes is {classes}, {dataset.name} has {len(labels)} classes. Set model.classes={len(labels)}.")
