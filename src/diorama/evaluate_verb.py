@@ -13,7 +13,7 @@ from diorama import catalog, recipes
 from diorama.data.base import SceneDataset
 from diorama.data.sparsify import Sparsify
 from diorama.errors import ConfigError, DataError
-from diorama.evaluation.protocols import PROTOCOLS, by_name
+from diorama.evaluation.protocols import PROTOCOLS, Protocol, by_name
 from diorama.flags import dataset_arguments, take
 
 logger = logging.getLogger("diorama")
@@ -50,11 +50,15 @@ def evaluate_model_file(words: Sequence[str]) -> int:
     if drawn and own["parser"]:
         raise ConfigError("photos are made of label maps, not of points, so --sparse.* changes nothing. Leave it out, or --parser.")
     judge: Any = str(model)
-    if drawn:
+    if own["against"] and own["parser"]:
+        raise ConfigError("--parser judges semantics, --against compares depth. Leave one of them out.")
+    if drawn or own["against"]:
         from diorama.prediction.predictor import load
 
         judge = load(str(model), backend=own["backend"], device=own["device"])
-        if "sparse_depth" not in judge.inputs:
+        if own["against"] and judge.inputs != ("image",):
+            raise ConfigError(f"{judge.name} takes {' and '.join(judge.inputs)}; --against compares networks of a photo. Leave it out.")
+        if drawn and "sparse_depth" not in judge.inputs:
             raise ConfigError(f"{judge.name} takes no sparse depth, so --sparse.* changes nothing. Leave it out, or choose a completion.")
     split = own["split"] or judged.get("split")
     flip = bool(judged.get("flip")) if own["flip"] is None else own["flip"]
@@ -71,7 +75,27 @@ def evaluate_model_file(words: Sequence[str]) -> int:
         print(f"{measured.name:<20} {measured.value:.4f} {measured.unit}".rstrip())
     print(f"protocol {found.protocol.name}: {found.protocol.sentence()}")
     print(out / "report.html")
+    if own["against"]:
+        _against(judge, dataset, found.protocol, own, out)
     return 0
+
+
+def _against(judge: Any, dataset: SceneDataset, protocol: Protocol, own: Mapping[str, Any], out: Path) -> None:
+    """Compare with the pseudo labels of `--against` and print what was found, a line for each group of pixels."""
+    from diorama.running.against_teacher import against_teacher, write_against
+
+    size = own["size"] or judge.config["input"].get("size")
+    found = against_teacher(
+        judge.batch, dataset, own["against"], protocol, size=tuple(size) if size else None, batch_size=own["batch_size"]
+    )
+    print(f"{'teacher by':<12} {'':<16} {'pixels':>10}  Abs Rel model - teacher [95 %]")
+    for group in found.groups:
+        values, (low, high) = group.values, group.intervals["difference_abs_rel"]
+        print(
+            f"{group.by:<12} {group.name:<16} {group.pixels:>10}  {values['model_abs_rel']:.4f} - {values['teacher_abs_rel']:.4f} = "
+            f"{values['difference_abs_rel']:+.4f} [{low:+.4f}, {high:+.4f}]"
+        )
+    print(*write_against(found, out), sep="\n")
 
 
 def _add(parser: ArgumentParser) -> None:
@@ -80,6 +104,7 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--parser", type=str | None, metavar="MODEL", help="that judges the photos which a translating model makes of labels"
     )
+    parser.add_argument("--against", type=str | None, metavar="DIR", help="pseudo labels of these frames, to compare their depth with")
     parser.add_argument("--split", type=str | None, help="default: that of the protocol, else test, else val")
     parser.add_argument(
         "--flip", type=bool | None, help="average with the prediction on the mirrored image; default: as the run, else false"

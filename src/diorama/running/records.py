@@ -76,7 +76,10 @@ def environment() -> dict[str, str]:
     return found
 
 
-RESULTS = ("metrics.json", "report.html", "frames.csv", "frames.npz", "confusion.csv", "breakdown.csv", "density.csv", "calibration.csv")
+RESULTS = (
+    *("metrics.json", "report.html", "frames.csv", "frames.npz", "confusion.csv", "breakdown.csv", "density.csv", "calibration.csv"),
+    *("against_teacher.csv", "against_teacher.svg", "against_teacher.png"),
+)
 """Every file that an evaluation may leave in its folder."""
 
 
