@@ -13,6 +13,7 @@ from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, LabelSet
 from diorama.errors import ProtocolError
 from diorama.evaluation.protocols import PROTOCOLS, by_name
 from diorama.running.evaluate import evaluate_model
+from diorama.running.evaluate_file import default_protocol
 from diorama.types import Frame, Inputs, Prediction
 
 HEIGHT, WIDTH = 37, 61  # no crop edge falls on a whole pixel
@@ -93,6 +94,15 @@ def test_kitti_eigen_is_the_published_loop(name: str, align: bool) -> None:
     expected = by_loop(*KITTI[name], align)
     assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-5)
     assert PROTOCOLS[name].frames is None and ("697" in rules.truth) == ("raw" in name) and ("652" in rules.truth) == ("improved" in name)
+
+
+def test_the_improved_split_is_not_judged_as_raw() -> None:
+    street = Street()
+    assert default_protocol(street).name == "kitti_eigen_raw"
+    street.split = "test_improved"
+    assert default_protocol(street).name == "kitti_eigen_improved"
+    street.split = "val"  # has no protocol of its own
+    assert default_protocol(street).name == "kitti_eigen_raw"
 
 
 def test_crops_of_the_official_size_from_the_official_constants() -> None:

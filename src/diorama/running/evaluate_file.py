@@ -165,10 +165,10 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
 
 
 def default_protocol(dataset: SceneDataset) -> Protocol:
-    """The first protocol of this data set with its number of classes; `folder`, which takes any, if there is none."""
+    """The first protocol of this data set with its number of classes, of its split before others; `folder`, which takes any, without."""
     classes = len(dataset.labels) if dataset.labels is not None else None
-    own = (protocol for protocol in PROTOCOLS.values() if protocol.dataset == dataset.name and protocol.classes in (classes, None))
-    return next(own, PROTOCOLS["folder"])
+    own = [protocol for protocol in PROTOCOLS.values() if protocol.dataset == dataset.name and protocol.classes in (classes, None)]
+    return next((protocol for protocol in own if protocol.split == dataset.split), next(iter(own), PROTOCOLS["folder"]))
 
 
 def model_facts(predictor: Predictor | Translator) -> dict[str, Any]:
