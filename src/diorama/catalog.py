@@ -9,6 +9,7 @@ from typing import Any
 from diorama.errors import ConfigError, suggest
 
 METHODS = {
+    "ccnn": "diorama.methods.ccnn:CCNN",
     "ci_net": "diorama.methods.ci_net:CINet",
     "fcn": "diorama.methods.fcn:FCN",
     "image_reconstruction": "diorama.methods.image_reconstruction:ImageReconstruction",
@@ -30,6 +31,7 @@ DATASETS = {
     "kitti_stereo": "diorama.data.kitti_benchmark:KittiStereo",
     "sunrgbd": "diorama.data.sunrgbd:SunRGBD",
     "sevenscenes": "diorama.data.sevenscenes:SevenScenes",
+    "middlebury": "diorama.data.middlebury:Middlebury",
     "folder": "diorama.data.folder:Folder",
 }
 

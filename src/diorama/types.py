@@ -5,7 +5,7 @@ Imports no torch: the ONNX runtime and the readers use the same names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -75,6 +75,12 @@ RIGHT_OF = {"image": "right", "semantic": "semantic_right", "pseudo_depth": "pse
 
 INPUT_CHANNELS = {"image": 3, "right": 3, "sparse_depth": 1, "matched": 1}
 """Keys of `Sample` that a network can take as input, with their channels."""
+
+
+def seen_resized(inputs: Collection[str]) -> bool:
+    """Whether a network of these inputs is given them at the size that it was trained at: points and disparities keep their own."""
+    return not {"sparse_depth", "matched"} & set(inputs)
+
 
 Inputs = Mapping[str, NDArray[np.float32]]
 """What a network is given, in NumPy: key of `INPUT_CHANNELS` -> `(B, C, H, W)`; RGB in 0..1, depth in metres and disparity in pixels,

@@ -264,6 +264,21 @@ def write_sevenscenes(frames: Iterable[Frame], out: str | Path, split: str = "tr
     return written
 
 
+def write_middlebury(frames: Iterable[Frame], out: str | Path, split: str = "train", labels: LabelSet | None = None) -> list[Path]:  # noqa: ARG001
+    """Store pairs in the layout of Middlebury 2014, a folder each, whatever the split; returns the left images."""
+    written = []
+    for number, frame in enumerate(frames):
+        disparity = _disparity(frame)
+        if disparity is None or "right" not in frame:
+            raise DataError(f"this layout needs pairs with disparity, frame {_stem(frame, number)} lacks them. Choose layout=folder.")
+        scene = Path(out) / _stem(frame, number)
+        written.append(scene / "im0.png")
+        io.write_image(written[-1], frame["image"])
+        io.write_image(scene / "im1.png", frame["right"])
+        io.write_pfm(scene / "disp0.pfm", np.where(disparity > 0, disparity, np.inf).astype(np.float32))
+    return written
+
+
 WRITERS: dict[str, Callable[..., list[Path]]] = {
     "folder": write_folder,
     "nyuv2": write_nyuv2,
@@ -276,6 +291,7 @@ WRITERS: dict[str, Callable[..., list[Path]]] = {
     "kitti_stereo": write_kitti_stereo,
     "sunrgbd": write_sunrgbd,
     "sevenscenes": write_sevenscenes,
+    "middlebury": write_middlebury,
 }
 """Layouts of `diorama data make`."""
 

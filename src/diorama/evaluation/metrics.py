@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from diorama.evaluation import depth, resample, semantics
+from diorama.evaluation import confidence, depth, resample, semantics
 from diorama.evaluation.protocol import UNITS, Better, Measured, Protocol
 from diorama.evaluation.table import FrameTable
 
 Float = NDArray[np.float64]
 
-METRICS: dict[str, tuple[str, Better]] = {**semantics.METRICS, **depth.METRICS, "ause": ("m", "lower")}
+METRICS: dict[str, tuple[str, Better]] = {**semantics.METRICS, **depth.METRICS, "ause": ("m", "lower"), **confidence.METRICS}
 """Name -> unit and direction of every metric; `ause` is the mean over images, whatever the aggregation. `score` reports what is in
 metres here in the protocol's unit."""
 
@@ -58,6 +58,9 @@ def weighted(table: FrameTable, protocol: Protocol, weights: Float | None = None
             values |= {key: _mean(column, sums["n"] > 0, weights) for key, column in depth.depth_metrics(sums).items()}
     if "ause/n" in table and table["ause/n"].any():
         values["ause"] = _mean(table["ause/sum"], table["ause/n"] > 0, weights)
+    if "confidence/n" in table:
+        each = {name: (column, np.isfinite(column)) for name, column in confidence.confidence_metrics(table).items()}
+        values |= {name: _mean(column, some, weights) for name, (column, some) in each.items() if some.any()}
     return values
 
 
@@ -79,6 +82,8 @@ def frame_metrics(table: FrameTable) -> dict[str, Float]:
         values["scale"] = table["depth/scale"]
     if "ause/n" in table:
         values["ause"] = np.where(table["ause/n"] > 0, table["ause/sum"], np.nan)
+    if "confidence/n" in table:
+        values |= {name: column for name, column in confidence.confidence_metrics(table).items() if np.isfinite(column).any()}
     return values
 
 
@@ -90,7 +95,10 @@ def _frames(table: FrameTable) -> dict[str, int]:
     """How many frames each metric rests on."""
     labelled = int((table["confusion"].sum(axis=(1, 2)) > 0).sum()) if "confusion" in table else 0
     measured = int((table["depth/n"] > 0).sum()) if "depth/n" in table else 0
-    return {**dict.fromkeys(semantics.METRICS, labelled), **dict.fromkeys((*depth.METRICS, "ause"), measured)}
+    found = {**dict.fromkeys(semantics.METRICS, labelled), **dict.fromkeys((*depth.METRICS, "ause"), measured)}
+    if "confidence/n" in table:
+        found |= {name: int(np.isfinite(column).sum()) for name, column in confidence.confidence_metrics(table).items()}
+    return found
 
 
 def _total(column: Float, weights: Float | None) -> Float:

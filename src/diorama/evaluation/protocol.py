@@ -24,7 +24,7 @@ UNITS = {"m": 1.0, "mm": 1000.0}
 """Unit that lengths are reported in -> how many of them make a metre."""
 
 _NO_COMPARISON = {"name"}
-_LATER = {"sparse": "", "parsed_by": "", "frame_size": ""}
+_LATER = {"sparse": "", "parsed_by": "", "frame_size": "", "tolerance_px": 0.0}
 """Fields that came after the first version, with the value of a number stored before."""
 
 
@@ -64,6 +64,8 @@ class Protocol:
     """Where photos made of the label maps are judged: the parser whose answer is compared with the maps; empty: nothing is made."""
     frame_size: str = ""
     """HxW that whole frames are brought to before anything else, labels and depth by the nearest pixel; empty: as stored."""
+    tolerance_px: float = 0.0
+    """Where the confidence of disparity is judged: largest difference of a right disparity from the truth; 0: it is not judged."""
 
     def __post_init__(self) -> None:
         crops.require_known(self.crop)
@@ -158,6 +160,15 @@ class Protocol:
         """What decides the number, for people: (what, how) in the order of the rules."""
         frames = f", {self.frames} frames" if self.frames is not None else ""
         size = f", {self.truth_size}" if self.truth_size != "native" else ""
+        if self.tolerance_px:
+            return [
+                ("data", f"{self.dataset} {self.split}{frames}"),
+                ("truth", self.truth + size),
+                ("right", f"a disparity within {self.tolerance_px:g} px of the truth"),
+                ("counted", "pixels of known disparity, occluded ones too"),
+                ("confidence", "mean of per-image values"),
+                ("flip averaging", "on" if self.flip else "off"),
+            ]
         return [
             ("data", f"{self.dataset} {self.split}{frames}"),
             ("truth", self.truth + size),

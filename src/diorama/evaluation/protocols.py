@@ -64,6 +64,13 @@ def _cityscapes(classes: int) -> Protocol:
     )  # fmt: skip
 
 
+def _confidence(tolerance: int) -> Protocol:
+    return Protocol(
+        name=f"confidence_{tolerance}px", dataset="any with pairs and disparity", split="test", truth="disparity of the left view",
+        aggregation="per_image", tolerance_px=tolerance,
+    )  # fmt: skip
+
+
 def _cityscapes_mtan() -> Protocol:
     # MTAN's table has the absolute error of inverse depth (here `imae`, 1/km), of all pixels with a disparity: no cap
     return replace(
@@ -89,6 +96,7 @@ PROTOCOLS = _registry(
         Protocol(name="sunrgbd37", dataset="sunrgbd", split="test", truth="depth_bfx and labels", cap=math.inf, classes=37),
         Protocol(name="camvid11", dataset="camvid", split="test", truth="labels, void ignored", classes=11),
         Protocol(name="folder", dataset="folder", split="test", truth="as stored"),
+        *(_confidence(tolerance) for tolerance in (3, 1)),
     ]
 )
 

@@ -23,10 +23,10 @@ def ause(error: Float, uncertainty: Float, steps: int = STEPS) -> float:
     """
     if not error.size:
         return 0.0
-    return float(np.mean(_sparsified(error, uncertainty, steps) - _sparsified(error, error, steps)))
+    return float(np.mean(sparsified(error, uncertainty, steps) - sparsified(error, error, steps)))
 
 
-def _sparsified(error: Float, key: Float, steps: int) -> Float:
+def sparsified(error: Float, key: Float, steps: int) -> Float:
     """RMSE of the pixels left after removing those of largest `key`, at fractions 0, 1/steps, ..., 1 - 1/steps."""
     squared = np.square(error[np.argsort(key, kind="stable")])
     left = np.ceil(error.size * (1.0 - np.arange(steps) / steps)).astype(np.int64)

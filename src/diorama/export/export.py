@@ -156,10 +156,11 @@ def _refuse_beyond(found: dict[str, tuple[float, float]], tolerance: float, targ
 
 
 def trial_inputs(keys: Sequence[str], batch: int, height: int, width: int) -> dict[str, NDArray[np.float32]]:
-    """Reproducible inputs of a network: smooth images, and depth [m] known at a twentieth of all pixels."""
+    """Reproducible inputs of a network: smooth images, depth [m] known at a twentieth of all pixels, and disparity [px] of all."""
     images = _smooth_images(batch, height, width)
     known = np.random.default_rng(height * 10007 + width).random((batch, 1, height, width)) < 0.05
-    return {key: (1 + 9 * images[:, :1]) * known if key == "sparse_depth" else images for key in keys}
+    maps = {"sparse_depth": (1 + 9 * images[:, :1]) * known, "matched": 1 + 63 * images[:, :1]}
+    return {key: maps.get(key, images) for key in keys}
 
 
 def _smooth_images(batch: int, height: int, width: int) -> NDArray[np.float32]:

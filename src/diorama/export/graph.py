@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TRACED = (96, 128)
 """(height, width) of the image the graph is traced with."""
 
-OUTPUTS = ("semantic_logits", "depth", "reconstruction", "uncertainty")
+OUTPUTS = ("semantic_logits", "depth", "reconstruction", "uncertainty", "confidence", "threshold")
 """Fields of `Prediction` that are exported; attention is (N, N) and for study only."""
 
 _OPSET = 18

@@ -15,6 +15,7 @@ from diorama.data.io import replacing
 from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, ModelError
 from diorama.export.config import CONFIG_NAME, FORMAT, METADATA_KEY, ModelConfig, model_in, read_config, to_json, wrong_kind
+from diorama.types import seen_resized
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,11 +64,11 @@ def save_model(
         "method": catalog_name(method),
         "diorama": diorama.__version__,
         "init": init,
-        "labels": None if labels is None or tasks == "depth" else _labels_json(labels),
-        "depth": None if depth_cap is None or tasks == "semantic" else {"cap": float(depth_cap), "unit": "m"},
+        "labels": None if labels is None or tasks not in ("semantic", "both") else _labels_json(labels),
+        "depth": None if depth_cap is None or tasks not in ("depth", "both") else {"cap": float(depth_cap), "unit": "m"},
         "input": {
             "keys": list(method.inputs),
-            "size": None if input_size is None or "sparse_depth" in method.inputs else [int(side) for side in input_size],
+            "size": [int(side) for side in input_size] if input_size is not None and seen_resized(method.inputs) else None,
             "multiple_of": int(multiple_of),
         },
         "training": {**origin, **training},

@@ -63,7 +63,7 @@ class OnnxModel:
         return Prediction(**dict(zip(self._outputs, found, strict=True)))
 
 
-_MEANING = {"image": "RGB in 0..1", "right": "RGB in 0..1", "sparse_depth": "metres, 0 = unknown"}
+_MEANING = {"image": "RGB in 0..1", "right": "RGB in 0..1", "sparse_depth": "metres, 0 = unknown", "matched": "pixels, 0 = unknown"}
 
 
 def checked(inputs: Inputs, keys: Sequence[str]) -> dict[str, NDArray[Any]]:

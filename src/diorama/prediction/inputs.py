@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
-from diorama.data.cache import resize_image, splat
+from diorama.data.cache import resize_image, resize_nearest, splat
 from diorama.data.kitti_calibration import read_camera, require_same_day, require_size
 from diorama.data.kitti_velodyne import read_scan
 from diorama.errors import ConfigError, DataError, ShapeError
@@ -153,10 +153,12 @@ def read_velodyne(
 
 
 def prepared(key: str, given: NDArray[np.uint8] | NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """What `read_photo` or `read_sparse_depth` gave as the network takes it: `(1, C, h, w)` at `size`."""
-    if key == "sparse_depth":
-        points = given.astype(np.float32)
-        return (points if points.shape == size else splat(points, size))[None, None]
+    """What `read_photo` or `read_sparse_depth` gave, or a disparity map, as the network takes it: `(1, C, h, w)` at `size`."""
+    if key in ("sparse_depth", "matched"):
+        found = given.astype(np.float32)
+        if found.shape != size:
+            found = splat(found, size) if key == "sparse_depth" else resize_nearest(found, size) * np.float32(size[1] / found.shape[1])
+        return found[None, None]
     photo = np.asarray(given, np.uint8)
     photo = photo if photo.shape[:2] == size else resize_image(photo, size)
     return np.ascontiguousarray(photo.transpose(2, 0, 1)[None], np.float32) / np.float32(255)

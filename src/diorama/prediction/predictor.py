@@ -23,7 +23,7 @@ from diorama.prediction.inputs import Given, check_scale, prepared, read_photo, 
 from diorama.prediction.pointcloud import ASSUMED_FIELD_OF_VIEW, intrinsics_from_field_of_view
 from diorama.prediction.result import ScenePrediction
 from diorama.prediction.sources import find_images, partner
-from diorama.types import IGNORE, Inputs, Prediction
+from diorama.types import IGNORE, Inputs, Prediction, seen_resized
 
 log = logging.getLogger("diorama")
 
@@ -93,6 +93,7 @@ class Predictor:
         Raises:
             DataError: nothing to predict on, or a file that cannot be read or has no partner.
         """
+        self.require_scenes()
         for item in find_images(source, kind=self.inputs[0]):
             others: dict[str, Any] = {
                 key: partner(item, where, key) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None
@@ -129,6 +130,7 @@ class Predictor:
             DataError: a file cannot be read, or an input that the network takes is not given.
             ShapeError: an array of the wrong shape, or photo and points of different sizes.
         """
+        self.require_scenes()
         path = None if isinstance(source, np.ndarray) else Path(source)
         given = {"image": image, "sparse_depth": sparse_depth, self.inputs[0]: source}
         photo = None if given["image"] is None else read_photo(given["image"])
@@ -169,6 +171,17 @@ class Predictor:
             path=path,
         )
 
+    def require_scenes(self) -> None:
+        """Return if the network says something of scenes.
+
+        Raises:
+            ConfigError: it judges disparity.
+        """
+        if "matched" in self.inputs:
+            raise ConfigError(
+                f"{self.name} judges matched disparity and sees no photos. Use it as `diorama pseudo-label --confidence {self.name}`."
+            )
+
     def _classes(self, logits: NDArray[np.float32], height: int, width: int) -> NDArray[np.uint8]:
         """Train ids at the size of the photo; what a model calls "ignore", one logit beyond its classes, is 255."""
         found = resized_argmax(logits, height, width)
@@ -180,9 +193,9 @@ class Predictor:
         """(height, width) at which the network sees a photo: as many pixels as it was trained on, in the photo's shape.
 
         A photo of the training shape gets the training size itself; the sides of others are multiples of `multiple_of`.
-        Sparse depth is seen at its own size: resizing would lose points.
+        Sparse depth and disparity are seen at their own size: resizing would lose points.
         """
-        if "sparse_depth" in self.inputs:
+        if not seen_resized(self.inputs):
             return height, width
         trained = self.config["input"].get("size")
         multiple = max(1, int(self.config["input"].get("multiple_of", SMALLEST_SIDE)))

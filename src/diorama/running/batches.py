@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from diorama.types import Frame, Inputs, Prediction
 Predict = Callable[[Inputs], Prediction]
 """`Inputs`, `(B, C, h, w)` each -> `Prediction` of arrays or tensors."""
 
-Single = tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]
-"""Logits (K, h, w), depth (1, h, w) and uncertainty (1, h, w) of one image."""
+Single = tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]
+"""Logits (K, h, w), depth, uncertainty and confidence (1, h, w) and threshold (1, 1, 1) of one image."""
 
 
 class PredictedFrames:
@@ -60,17 +60,17 @@ class PredictedFrames:
         batch = {key: np.stack([row[key] for row in rows]) for key in self.keys}
         outputs = self._outputs(batch, len(group))
         for row, (number, frame, _) in enumerate(group):
-            yield number, frame, (_row(outputs[0], row), _row(outputs[1], row), _row(outputs[2], row))
+            yield number, frame, cast("Single", tuple(_row(part, row) for part in outputs))
 
     def _outputs(self, batch: Inputs, count: int) -> Single:
         said = self.predict(batch)
-        plain = tuple(_first(part, count) for part in (said.semantic_logits, said.depth, said.uncertainty))
+        plain = cast("Single", tuple(_first(part, count) for part in _parts(said)))
         if not self.flip:
-            return plain[0], plain[1], plain[2]
+            return plain
         said = self.predict({key: np.ascontiguousarray(part[..., ::-1]) for key, part in batch.items()})
-        mirrored = tuple(_first(part, count) for part in (said.semantic_logits, said.depth, said.uncertainty))
-        both = [None if a is None or b is None else (a + b[..., ::-1]) / 2 for a, b in zip(plain, mirrored, strict=True)]
-        return both[0], both[1], both[2]
+        mirrored = (_first(part, count) for part in _parts(said))
+        pairs = zip(plain, mirrored, strict=True)
+        return cast("Single", tuple(None if one is None or other is None else (one + other[..., ::-1]) / 2 for one, other in pairs))
 
 
 def network_inputs(frame: Frame, keys: Sequence[str], size: tuple[int, int] | None) -> dict[str, NDArray[np.float32]]:
@@ -97,6 +97,10 @@ def network_image(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDA
 
 def _shapes(inputs: Mapping[str, NDArray[np.float32]]) -> list[tuple[int, ...]]:
     return [part.shape for part in inputs.values()]
+
+
+def _parts(said: Prediction) -> tuple[Any, ...]:
+    return said.semantic_logits, said.depth, said.uncertainty, said.confidence, said.threshold
 
 
 def _first(part: Any, count: int) -> NDArray[Any] | None:

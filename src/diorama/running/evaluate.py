@@ -22,6 +22,7 @@ from diorama.errors import ConfigError, DataError, ModelError, ProtocolError
 from diorama.evaluation import metrics
 from diorama.evaluation.breakdown import Breakdown, breakdown, breakdown_columns, ranges_for
 from diorama.evaluation.calibration import Calibration, calibration, calibration_columns
+from diorama.evaluation.confidence import confidence_columns
 from diorama.evaluation.density import DensityBreakdown, density_breakdown, density_columns
 from diorama.evaluation.depth import depth_columns, prepared, scale_factor, to_truth_size
 from diorama.evaluation.points import points_of
@@ -135,7 +136,8 @@ def _measured(rows: FrameTable, rules: Protocol, dataset: SceneDataset, draws: i
     values = metrics.score(rows, rules, draws)
     if not values:
         raise DataError(
-            f"{dataset.name} {dataset.split}: truth and prediction share neither semantics nor depth. Choose data with labels or depth."
+            f"{dataset.name} {dataset.split}: truth and prediction share neither semantics nor depth nor disparity. "
+            "Choose data with what the model predicts, and a protocol for it."
         )
     names = dataset.labels.classes if dataset.labels else ()
     found = Evaluation(
@@ -170,7 +172,7 @@ def _score_frames(
 ) -> tuple[FrameTable, set[str]]:
     table, sizes = FrameTable(), set()
     for number, frame, single in reader(frames):
-        truth = frame.get("semantic", frame.get("depth"))
+        truth = frame.get("disparity") if protocol.tolerance_px else frame.get("semantic", frame.get("depth"))
         if truth is not None:
             sizes.add(f"{truth.shape[0]}x{truth.shape[1]}")
         table.add(number, reader.dataset.ids[number], _columns(frame, single, protocol, factor))
@@ -181,7 +183,7 @@ def _score_frames(
 def _columns(frame: Frame, single: Single, protocol: Protocol, factor: float | None) -> dict[str, Any]:
     """All columns of one frame: those of a task need both its truth and its prediction."""
     columns: dict[str, Any] = {}
-    logits, depth, uncertainty = single
+    logits, depth, uncertainty, confidence, threshold = single
     semantic, found = frame.get("semantic"), None
     if semantic is not None and logits is not None and protocol.classes:
         # one logit beyond the classes is "ignore", which is never right
@@ -206,6 +208,9 @@ def _columns(frame: Frame, single: Single, protocol: Protocol, factor: float | N
             spread = to_truth_size(uncertainty, truth.shape)[valid].astype(np.float64)
             error = np.abs(scaled[valid] - truth[valid])
             columns |= {"ause/n": int(valid.sum()), "ause/sum": ause(error, spread), **calibration_columns(error, spread)}
+    if confidence is not None and protocol.tolerance_px and "disparity" in frame:
+        tau = None if threshold is None else float(threshold.reshape(-1)[0])
+        columns |= confidence_columns(frame["matched"], frame["disparity"], confidence[0], protocol.tolerance_px, tau)
     return columns
 
 
@@ -214,7 +219,8 @@ def _global_factor(
 ) -> float:
     """Median over the data set of each image's median(truth) / median(prediction)."""
     factors = []
-    for _, frame, (_, depth, _) in reader(frames):
+    for _, frame, single in reader(frames):
+        depth = single[1]
         truth = frame.get("depth")
         if truth is not None and depth is not None:
             valid = protocol.valid(truth)

@@ -62,7 +62,7 @@ def examples(frames: PredictedFrames, table: FrameTable, protocol: Protocol, cou
 
 
 def _example(shown: Example, frame: Frame, single: Single, protocol: Protocol) -> Example:
-    logits, depth, _ = single
+    logits, depth = single[:2]
     semantic, truth = frame.get("semantic"), frame.get("depth")
     shown.sparse_depth = frame.get("sparse_depth")
     if semantic is not None and logits is not None:

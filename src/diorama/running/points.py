@@ -14,6 +14,7 @@ from diorama.evaluation.points import points_text
 from diorama.evaluation.protocols import Protocol
 from diorama.evaluation.withheld import named
 from diorama.running.withheld import WithheldDataset
+from diorama.stereo.matched import with_matched
 from diorama.types import Frame
 
 NYUV2_SIZE, NYUV2_CROP = (240, 320), (228, 304)
@@ -23,7 +24,7 @@ _NYUV2_POINTS = {points_text(Sparsify(points=count), 0, NYUV2_CROP): Sparsify(po
 
 
 def with_points(dataset: SceneDataset, protocol: Protocol, inputs: Sequence[str], own: Sparsify | None = None) -> SceneDataset:
-    """`dataset` with the `sparse_depth` that a network of `inputs` is judged with under `protocol`; itself if it takes none.
+    """`dataset` with the `sparse_depth` or `matched` disparity that a network of `inputs` is judged with; itself if it takes neither.
 
     Args:
         dataset: as opened.
@@ -32,8 +33,9 @@ def with_points(dataset: SceneDataset, protocol: Protocol, inputs: Sequence[str]
         own: the rules to draw points by where the protocol prescribes none; seeded per frame.
 
     Raises:
-        ConfigError: the data have neither sparse depth nor depth to draw points of, or nothing says how to draw them.
+        ConfigError: the data have neither sparse depth nor depth to draw points of, or nothing says how to draw them; or no pairs to match.
     """
+    dataset = with_matched(dataset, inputs)
     if "sparse_depth" not in inputs or isinstance(dataset, SparseDataset):
         return dataset
     if (withheld := named(protocol.name)) is not None:

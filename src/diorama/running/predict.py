@@ -99,6 +99,7 @@ def predict(
     camera = _camera(intrinsics, field_of_view)
     folder = _out_folder(out, Path(source))
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
+    predictor.require_scenes()
     if kinds == ["semantic"] and predictor.labels is None:
         raise ConfigError(f"{predictor.name} predicts no semantics to save. Choose among depth, json, overlay, ply and panel.")
     items = find_images(source, without=folder if _below(folder, Path(source)) else None, kind=predictor.inputs[0])

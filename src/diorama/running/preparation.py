@@ -19,7 +19,7 @@ from diorama.data.loader import require
 from diorama.errors import ConfigError, DataError, ProtocolError, TrainingError
 from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import Protocol, by_name
-from diorama.running.evaluate_file import default_protocol
+from diorama.running.evaluate_file import CONFIDENCE, default_protocol
 from diorama.running.streams import Stream
 from diorama.training.run_folder import RunFolder
 from diorama.training.setup import build_fabric
@@ -129,7 +129,8 @@ def rules(config: RunConfig, held_out: SceneDataset) -> Protocol:
         ProtocolError: no such protocol, or it is for another number of classes.
     """
     named = config.evaluation.protocol
-    chosen = by_name(named) if named else default_protocol(held_out)
+    judges = getattr(config.model, "tasks", "both") == "confidence"
+    chosen = by_name(named or CONFIDENCE) if named or judges else default_protocol(held_out)
     if held_out.labels and chosen.classes not in (None, len(held_out.labels)):
         raise ProtocolError(
             f"protocol '{chosen.name}' has {chosen.classes} classes, {held_out.name} was loaded with {len(held_out.labels)}. "

@@ -24,9 +24,13 @@ LABELS = {
     "class_accuracy_all": "class accuracy, absent classes as 0", "rmse": "RMSE", "mae": "MAE", "abs_rel": "abs rel",
     "sq_rel": "sq rel, / d", "sq_rel_squared": "sq rel, / d²", "rmse_log": "RMSE log", "log10": "log10", "irmse": "iRMSE", "imae": "iMAE",
     "delta1": "δ < 1.25", "delta2": "δ < 1.25²", "delta3": "δ < 1.25³", "ause": "AUSE (RMSE)",
+    "confidence_auc": "confidence, ROC area", "confidence_area": "confidence, area of bad pixels",
+    "confidence_optimum": "least possible area", "confidence_ause": "confidence, AUSE (RMSE)",
+    "confidence_accuracy": "confidence, right at 0.5", "threshold_accuracy": "confidence, right at the image's threshold",
+    "disparity_right": "right disparities",
 }  # fmt: skip
-_CARDS = ("miou", "pixel_accuracy", "rmse", "abs_rel", "delta1")
-_PERCENT = {"miou", "pixel_accuracy", "class_accuracy", "class_accuracy_all", "delta1", "delta2", "delta3"}
+_CARDS = ("miou", "pixel_accuracy", "rmse", "abs_rel", "delta1", "confidence_auc", "confidence_accuracy", "disparity_right")
+_PERCENT = {"miou", "pixel_accuracy", "class_accuracy", "class_accuracy_all", "delta1", "delta2", "delta3", "disparity_right"}
 
 
 def write_report(

@@ -17,6 +17,7 @@ from diorama.data.transforms import train_transform
 from diorama.errors import ConfigError, suggest
 from diorama.methods.base import Method
 from diorama.parsing import plain
+from diorama.stereo.matched import with_matched
 from diorama.types import Frame, Sample
 
 
@@ -84,8 +85,8 @@ def open_streams(config: RunConfig, method: Method) -> dict[str, Stream]:
         part = settings.pop("part", (number, len(wanted)) if not config.streams else (0, 1))
         key = json.dumps(plain(settings), sort_keys=True, default=str)
         if key not in opened:
-            opened[key] = config.open_dataset("train", name)
-        whole = opened[key]
+            opened[key] = config.open_training(name)
+        whole = with_matched(opened[key], needs, keep=needs)
         streams[name] = Stream(whole, frozenset(needs), (int(part[0]), int(part[1])))
         if len(whole) and not len(streams[name].dataset):
             raise ConfigError(

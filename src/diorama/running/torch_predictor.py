@@ -39,7 +39,8 @@ def torch_predictor(network: nn.Module, device: torch.device | str | None = None
         finally:
             for module, training in modes.items():  # frozen batch norms stay as they were, which train() would undo
                 module.training = training
-        return Prediction(_array(said.semantic_logits), _array(said.depth), uncertainty=_array(said.uncertainty))
+        kept = ("semantic_logits", "depth", "uncertainty", "confidence", "threshold")
+        return Prediction(**{name: _array(getattr(said, name)) for name in kept})
 
     return predict
 

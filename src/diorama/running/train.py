@@ -32,7 +32,7 @@ from diorama.training.plan import Plan
 from diorama.training.run_folder import MetricsFile, RunFolder
 from diorama.training.setup import StopSign, agreed, first_says, gathered, is_first, seed_step
 from diorama.training.turns import freeze, take_turns
-from diorama.types import Sample
+from diorama.types import Sample, seen_resized
 
 logger = logging.getLogger("diorama")
 
@@ -265,7 +265,7 @@ class Training:
                 torch_predictor(self.method, self.fabric.device, self.config.trainer.precision.replace("-true", "")),
                 held_out,
                 protocol,
-                size=None if "sparse_depth" in self.method.inputs else self.config.view.size,
+                size=self.config.view.size if seen_resized(self.method.inputs) else None,
                 batch_size=self.config.trainer.batch_size,
                 rank=self.fabric.global_rank,
                 world=self.fabric.world_size,

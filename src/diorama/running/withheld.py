@@ -107,8 +107,8 @@ def evaluate_withheld(
     tables = {end: FrameTable() for end in TARGETS}
     reader = PredictedFrames(data, None, batch_size, False, predict, inputs)
     frames, sizes = reader(range(len(data))), set()
-    for number, frame, (_, depth, _) in track(frames, "evaluating", len(data), disable=not progress, transient=True):
-        predicted = to_truth_size(depth, frame["depth"].shape)
+    for number, frame, single in track(frames, "evaluating", len(data), disable=not progress, transient=True):
+        predicted = to_truth_size(single[1], frame["depth"].shape)
         sizes.add("x".join(str(length) for length in predicted.shape))
         for end, truth in counted(frame["meta"]["withheld"]).items():
             tables[end].add(number, data.ids[number], _columns(truth, predicted, frame["sparse_depth"], rules[end]))
