@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -74,6 +76,21 @@ def test_weights_decide_between_two_halves_that_disagree() -> None:
     assert fit_relative(relative, metric, weight[:, ::-1]).scale == pytest.approx(3 * SCALE, rel=0.01)
     weight[:, 40:] = 0
     assert not fit_relative(relative, metric, weight).inliers[:, 40:].any()
+
+
+def test_a_real_disparity_without_a_unit_gets_the_scale_of_its_camera(real_data: Path) -> None:
+    """Disparity is inverse depth times focal length and baseline; the official depth is of another matcher, with errors of its own."""
+    from diorama.data.cityscapes import Cityscapes
+    from diorama.stereo.matching import match
+
+    frame = Cityscapes(real_data / "cityscapes", "train", keys=("image", "right", "depth", "intrinsics", "baseline"))[0]
+    rows = slice(256, 768)
+    disparity = match(frame["image"][rows], frame["right"][rows]).left.disparity
+    metric = frame["depth"][rows]
+    unit = frame["intrinsics"][0, 0] * frame["baseline"]  # pixels times metres
+    found = fit_relative(disparity, metric)
+    assert found.scale * unit == pytest.approx(1, abs=0.005)
+    assert found.shift * unit == pytest.approx(0, abs=0.25)  # pixels
 
 
 def test_metres_by_hand() -> None:

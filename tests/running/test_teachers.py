@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -305,7 +307,25 @@ def test_other_tasks_and_missing_models_of_transformers(tmp_path: Path, monkeypa
         load_teacher(f"hf:{tmp_path / 'odd'}")
 
 
-def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from diorama.cli import EXTRAS
+WITHOUT_TORCH = """
+import sys
+for blocked in ("torch", "torchvision", "transformers", "matplotlib"):
+    sys.modules[blocked] = None
+import numpy as np
+from diorama.cli import EXTRAS
+from diorama.data.labels import NYU13
+from diorama.running.teachers import fit_relative, load_teacher, metres
+taught = load_teacher("ci_net-nyuv2", NYU13, threads=1)(np.zeros((96, 128, 3), np.uint8), "a")
+print(taught.semantic.shape, taught.depth.shape, load_teacher(sys.argv[1], NYU13).depth_unit)
+try:
+    load_teacher("hf:somebody/model")
+except ModuleNotFoundError as error:
+    print(EXTRAS[error.name])
+"""
 
-    assert EXTRAS["transformers"] == "teachers"
+
+def test_models_and_folders_teach_without_torch_and_the_extra_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.depth.npy", np.ones((4, 4), np.float32))
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, str(tmp_path)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["(96, 128) (96, 128) m", "teachers"]

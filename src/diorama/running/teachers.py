@@ -64,6 +64,8 @@ def load_teacher(
     if unmapped not in ("refuse", "ignore") or depth_unit not in (None, "m", "relative", "inverse"):
         raise ConfigError(f"unmapped={unmapped!r}, depth_unit={depth_unit!r}. Choose refuse or ignore, and m, relative or inverse.")
     if str(source).startswith(HUGGING_FACE):
+        import transformers  # noqa: F401  (before torch: who has neither is told the extra that brings both)
+
         from diorama.running.transformers_teacher import TransformersTeacher
 
         return TransformersTeacher(str(source)[len(HUGGING_FACE) :], labels, unmapped, depth_unit, device, threads)
