@@ -95,7 +95,7 @@ def test_nineteen_classes_become_seven_and_others_are_refused() -> None:
     assert (taught.semantic == labels.CITYSCAPES7.classes.index("vehicle")).all()
     total = 3 * np.exp(3) + 16  # two vehicles are likely, four are not
     assert taught.semantic_confidence == pytest.approx(np.full((64, 96), (2 * np.exp(3) + 4) / total))
-    with pytest.raises(ModelError, match=r"street: 8 of its 19 classes are not in 'camvid11': wall.*unmapped=ignore"):
+    with pytest.raises(ModelError, match=r"street: 8 of its 19 classes are not in 'camvid11': wall.*--unmapped ignore"):
         ModelTeacher(predictor, labels.CAMVID11)
     with pytest.raises(ModelError, match=r"knows none of the classes of 'three'"):
         ModelTeacher(predictor, THREE)
@@ -303,7 +303,7 @@ def test_other_tasks_and_missing_models_of_transformers(tmp_path: Path, monkeypa
     with pytest.raises(ModelError, match="no model of transformers there"):
         load_teacher(f"hf:{tmp_path / 'empty'}")
     transformers.SegformerConfig(architectures=["SegformerForDepthEstimation"]).save_pretrained(tmp_path / "odd")
-    with pytest.raises(ConfigError, match="Say depth_unit"):
+    with pytest.raises(ConfigError, match="Say --depth-unit"):
         load_teacher(f"hf:{tmp_path / 'odd'}")
 
 

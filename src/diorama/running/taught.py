@@ -68,7 +68,7 @@ def fitted(
     if found.unmapped and unmapped == "refuse":
         raise ModelError(
             f"{name}: {len(found.unmapped)} of its {len(classes)} classes are not in '{labels.name}': {_listed(found.unmapped)}. "
-            "Ignore their pixels with unmapped=ignore, or choose another teacher."
+            "Ignore their pixels with --unmapped ignore, or choose another teacher."
         )
     if found.unmapped:
         lost = ", ".join(found.unmapped)

@@ -126,17 +126,24 @@ def _unit(name: str, config: Any) -> DepthUnit:
         return "m" if config.depth_estimation_type == "metric" else "inverse"
     if config.model_type not in _UNITS:
         raise ConfigError(
-            f"{name}: it is not known what depth of the kind '{config.model_type}' means. Say depth_unit: m, relative or inverse."
+            f"{name}: it is not known what depth of the kind '{config.model_type}' means. Say --depth-unit m, relative or inverse."
         )
     return _UNITS[config.model_type]
 
 
 def _loaded(kind: Any, source: str, **settings: Any) -> Any:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # of the weights, once in every worker
     try:
         return kind.from_pretrained(source, **settings)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"{source}: no model of transformers there ({reason}). Check the folder, the hub id or the network.") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _array(values: torch.Tensor) -> NDArray[np.float32]:
