@@ -15,6 +15,7 @@ from diorama import catalog
 from diorama.config import RunConfig
 from diorama.data.base import SceneDataset
 from diorama.errors import ConfigError, DataError
+from diorama.evaluation import confidence
 from diorama.evaluation.points import points_text
 from diorama.export.config import ModelConfig, input_keys
 from diorama.export.export import export_method
@@ -24,6 +25,8 @@ from diorama.running.preparation import about
 from diorama.running.renewal import flat
 from diorama.training.average import MovingAverage
 from diorama.training.checkpoint import load_checkpoint
+
+HEADLINES = ("miou", "pixel_accuracy", "rmse", "abs_rel", "delta1")
 
 CARD = """# {name}
 
@@ -106,6 +109,8 @@ def ship(run: str | Path, out: str | Path) -> Path:
 def purpose(model: ModelConfig) -> str:
     """What the model makes of its input, in a sentence."""
     labels, depth = model["labels"], model["depth"]
+    if "matched" in input_keys(model):
+        return "How far each disparity of a matched pair is to be trusted (0..1), and the threshold for the whole map, from that map alone."
     gives = [f"semantics ({len(labels['classes'])} classes, `{labels['name']}`)"] if labels else []
     keys = input_keys(model)
     dense = "dense depth" if "sparse_depth" in keys else "metric depth"
@@ -119,6 +124,8 @@ def described_input(model: ModelConfig, config: RunConfig) -> str:
     """What the network takes and what it was trained on."""
     height, width = config.view.window
     keys = input_keys(model)
+    if "matched" in keys:
+        return f"dense disparity of any size, pixels; trained on windows of {height}x{width}"
     if "sparse_depth" not in keys:
         return f"RGB of any size; trained at {config.view.size[0]}x{config.view.size[1]}"
     points = f" of {points_text(config.sparse)}" if config.sparse else ""
@@ -161,7 +168,7 @@ def figures(run: Path) -> str:
         return "Not evaluated."
     except ValueError as error:
         raise DataError(f"{run / 'metrics.json'}: damaged. Evaluate the run again with `diorama evaluate {run}`.") from error
-    names = [name for name in ("miou", "pixel_accuracy", "rmse", "abs_rel", "delta1") if name in stored["metrics"]]
+    names = [name for name in (*HEADLINES, *confidence.METRICS) if name in stored["metrics"]]
     rows = [f"| {name} | {stored['metrics'][name]['value']:.4g} |" for name in names]
     protocol = stored["protocol"]
     said = f"Protocol `{protocol['name']}`, {protocol['dataset']} {protocol['split']}."
