@@ -1,12 +1,13 @@
-"""Two disparity maps of one pair: where they agree, and what stands where they do not. NumPy only.
+"""Two disparity maps of one pair: where they agree, and what stands where they do not. NumPy and OpenCV only.
 
 Left pixel x points to right pixel x - disparity, right pixel x to left pixel x + disparity. Unknown disparity is 0.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,11 +87,16 @@ def left_right_difference(disparity: F32, other: F32) -> F32:
     The nearest pixel is asked: between the two sides of an edge there is no disparity in the middle. Of a right view: mirror both,
     and mirror the result.
     """
-    width = disparity.shape[1]
-    target = np.rint(np.arange(width, dtype=np.float32) - disparity).astype(np.intp)
-    seen = (disparity > 0) & (target >= 0)
-    there = np.take_along_axis(other, target.clip(0, width - 1), axis=1)
-    return np.where(seen & (there > 0), np.abs(disparity - there), np.inf).astype(np.float32)
+    height, width = disparity.shape
+    # OpenCV's tables of whole pixels are 16-bit; what lies outside of the image becomes 0, as what is not known
+    place = np.empty((height, width, 2), np.int16)
+    place[..., 0] = np.rint(np.arange(width, dtype=np.float32) - disparity).clip(-1, width)
+    place[..., 1] = np.arange(height, dtype=np.int16)[:, None]
+    unused = np.empty(0, np.float32)
+    there: F32 = np.asarray(cv2.remap(other, place, unused, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0), np.float32)
+    difference: F32 = np.abs(disparity - there)
+    difference[(there <= 0) | (disparity <= 0)] = np.inf
+    return difference
 
 
 def fill_rows(disparity: F32, kept: Mask) -> F32:
@@ -109,14 +115,17 @@ def fill_rows(disparity: F32, kept: Mask) -> F32:
     rows: Mask = np.asarray(kept.any(axis=1))
     if not rows.any():
         raise DataError(f"disparity of {disparity.shape[1]}x{disparity.shape[0]} pixels without one known value. Leave the pair out.")
-    width = disparity.shape[1]
-    column = np.arange(width, dtype=np.int32)
-    before = np.maximum.accumulate(np.where(kept, column, np.int32(-1)), axis=1)
-    after = np.minimum.accumulate(np.where(kept, column, np.int32(width))[:, ::-1], axis=1)[:, ::-1]
-    infinite = np.float32(np.inf)
-    from_left = np.where(before >= 0, np.take_along_axis(disparity, before.clip(min=0), axis=1), infinite)
-    from_right = np.where(after < width, np.take_along_axis(disparity, after.clip(max=width - 1), axis=1), infinite)
-    filled = np.where(kept, disparity, np.minimum(from_left, from_right)).astype(np.float32)
+    width, values = disparity.shape[1], disparity.ravel()
+    there, holes = np.flatnonzero(kept), np.flatnonzero(~kept)
+    # as many kept pixels lie before a hole as its place in reading order exceeds its number among the holes
+    after = holes - np.arange(holes.size)
+    nearest = np.full(holes.size, np.inf, np.float32)
+    for number in (after - 1, after):
+        pixel = there[number.clip(0, there.size - 1)]
+        beside = (number >= 0) & (number < there.size) & (pixel // width == holes // width)
+        np.minimum(nearest, values[pixel], out=nearest, where=beside)
+    filled = np.array(disparity, np.float32, order="C")
+    filled.reshape(-1)[holes] = nearest
     if not rows.all():
         full = np.flatnonzero(rows)
         away = np.abs(np.arange(rows.size)[:, None] - full)
@@ -141,4 +150,6 @@ def other_view(disparity: F32) -> F32:
 
 def mirrored(image: NDArray[Array]) -> NDArray[Array]:
     """`(H, W, ...)` with left and right exchanged, contiguous."""
+    if image.dtype in (np.uint8, np.float32):
+        return np.asarray(cv2.flip(cast("Any", image), 1), image.dtype)
     return np.ascontiguousarray(image[:, ::-1])

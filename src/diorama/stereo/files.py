@@ -85,7 +85,7 @@ def write_disparity(path: str | Path, disparity: F32, encoding: Encoding = "kitt
     _check_encoding(encoding)
     if disparity.ndim != 2:
         raise ShapeError(f"{path}: disparity of shape {disparity.shape}, expected (H, W). Save one view at a time.")
-    if not (np.isfinite(disparity).all() and (disparity >= 0).all()):
+    if disparity.size and not (disparity.min() >= 0 and disparity.max() < np.inf):
         raise DataError(f"{path}: disparity with NaN, infinite or negative values. Unknown disparity is 0: replace them before saving.")
     suffix = path.suffix.lower()
     if suffix == ".npy":
@@ -94,9 +94,9 @@ def write_disparity(path: str | Path, disparity: F32, encoding: Encoding = "kitt
         io.write_pfm(path, disparity.astype(np.float32))
     elif suffix == ".png":
         known = disparity > 0
-        units = np.rint(disparity.astype(np.float64) * _UNITS) + (encoding == "cityscapes")
-        stored = np.where(known, units.clip(_LEAST[encoding], _LAST), 0)
-        io.write_label_png(path, stored.astype(np.uint16), bits=16)
+        units = np.rint(disparity * np.float32(_UNITS)) + np.float32(encoding == "cityscapes")
+        stored = np.where(known, units.clip(_LEAST[encoding], _LAST), np.float32(0))
+        io.write_label_png(path, stored.astype(np.uint16), bits=16, smooth=True)
         return int((known & (stored != units)).sum())
     else:
         raise DataError(f"{path}: disparity is not written as '{suffix}'. Choose .png, .pfm or .npy.")
