@@ -92,7 +92,7 @@ def test_commands_in_texts_exist(command: str, capsys: pytest.CaptureFixture[str
     asked = [[verb, "--help"]]
     if verb == "data":
         asked.append([verb, *words[:2], "--help"])
-    if verb in ("train", "evaluate", "sweep"):
+    if verb in ("train", "evaluate", "sweep", "pseudo-label"):
         recipe = recipes.read_yaml(recipes.find(values["--config"])) if "/" in values.get("--config", "") else {}
         names = {section: values.get(f"--{section}", recipe.get(section, {}).get("name")) for section in ("model", "data")}
         asked += [["train", f"--{section}.help", name] for section, name in names.items() if name]

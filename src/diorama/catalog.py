@@ -15,6 +15,7 @@ METHODS = {
     "image_reconstruction": "diorama.methods.image_reconstruction:ImageReconstruction",
     "majority": "diorama.methods.majority:Majority",
     "multitask_gan": "diorama.methods.multitask_gan:MultitaskGAN",
+    "pseudo_mtl": "diorama.methods.pseudo_mtl:PseudoMTL",
 }
 
 DATASETS = {
