@@ -135,3 +135,12 @@ def test_a_parser_that_does_not_fit_is_told_before_anything_is_trained(
         run_benchmark(benchmark, tmp_path / "out", rows=rows, parser=source or str(parser))
     assert trained == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_row_that_needs_a_trained_model_is_told_before_those_that_do_not(benchmark: Benchmark, tmp_path: Path, monkeypatch: Any) -> None:
+    """As in Table II, whose first row alone can begin with nothing."""
+    trained = counted(monkeypatch)
+    benchmark.rows["semantic"] = {"model.branch": "depth"}
+    with pytest.raises(ConfigError, match=r"Train model\.branch=semantic first and pass its run with --trainer\.start_from"):
+        run_benchmark(benchmark, tmp_path / "out", rows=["depth", "semantic"])
+    assert trained == []

@@ -133,11 +133,7 @@ class MultitaskGAN(Method):
                 terms |= self.semantic.judge_terms(real, context.sample_seed[: len(photos)])
         if self.depth is not None:
             if self.semantic is not None and not int(self.semantic_steps):
-                raise TrainingError(
-                    "the depth branch sees generated semantics, and nothing generates them yet. Train model.branch=semantic first and pass "
-                    "its run with --trainer.start_from (its classes, width, semantic_blocks and pooling have to be those of this run), or "
-                    "set model.semantic_input=false."
-                )
+                raise TrainingError(self.config.starts)
             terms |= self._depth_terms(self.depth, batch, context, turn)
         return terms
 

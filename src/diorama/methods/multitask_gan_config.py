@@ -103,6 +103,17 @@ class MultitaskGANConfig:
             raise ConfigError("model.buffer and edge_scale must be at least 0, model.rate and epochs above 0.")
 
     @property
+    def starts(self) -> str:
+        """Why a training cannot begin with nothing, and what to do; empty where it can."""
+        if self.branch != "depth" or not self.semantic_input:
+            return ""
+        return (
+            "the depth branch sees generated semantics, and nothing generates them yet. Train model.branch=semantic first and pass "
+            "its run with --trainer.start_from (its classes, width, semantic_blocks and pooling have to be those of this run), or "
+            "set model.semantic_input=false."
+        )
+
+    @property
     def tasks(self) -> str:
         """What is predicted: "semantic", "depth", or "both"."""
         return "semantic" if self.branch == "semantic" else "both" if self.semantic_input else "depth"

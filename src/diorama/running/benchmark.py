@@ -143,6 +143,11 @@ def run_benchmark(
         first, how = next(iter(stale.items()))
         others = f" ({len(stale) - 1} more are out of date)" if len(stale) > 1 else ""
         raise ConfigError(f"{first}: made with other settings: {how}{others}. Pass --renew to run it again, or choose another --out.")
+    from diorama.running.origin import require_start
+
+    for _, _, target, config in todo:
+        if not target.exists() or target in stale:
+            require_start(config)
     source = parser or benchmark.parser
     judge = None
     if source:

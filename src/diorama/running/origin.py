@@ -28,6 +28,16 @@ FILE = "started_from.json"
 _MOST_NAMED = 8
 
 
+def require_start(config: RunConfig) -> None:
+    """Return if the run starts from a model, or its method can begin with nothing.
+
+    Raises:
+        ConfigError: neither; what a method's config says under `starts`.
+    """
+    if config.trainer.start_from is None and (why := getattr(config.model, "starts", "")):
+        raise ConfigError(why)
+
+
 def begin_with(method: Method, model: str) -> dict[str, Any]:
     """Give `method` the weights of a trained model and say which of its own start new; where they came from comes back.
 

@@ -20,6 +20,7 @@ from diorama.errors import ConfigError, DataError, ProtocolError, TrainingError
 from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import Protocol, by_name
 from diorama.running.evaluate_file import CONFIDENCE, default_protocol
+from diorama.running.origin import require_start
 from diorama.running.streams import Stream
 from diorama.training.run_folder import RunFolder
 from diorama.training.setup import build_fabric
@@ -39,6 +40,7 @@ def check(config: RunConfig, streams: Mapping[str, Stream], baselines: Sequence[
         reader = f"{config.method} (stream '{name}')" if several else config.method
         check_stream(config, reader, stream, f" (--streams.{name}.name NAME)" if several else "")
     config.view.require_smallest()
+    require_start(config)
     for baseline in baselines:
         Run.read(baseline)
     held_out = evaluation_split(config)
