@@ -41,6 +41,19 @@ def test_every_key_comes_back(root: Path, frame: Make) -> None:
         assert set(read) - {"meta"} == dataset.provides == set(ALL)
 
 
+def test_rows_are_cut_from_every_map_and_the_camera_moves(root: Path) -> None:
+    whole, part = Cityscapes(root, "val", keys=ALL)[1], Cityscapes(root, "val", keys=ALL, rows=(2, 9))[1]
+    for key in ("image", "right", "semantic", "disparity", "depth"):
+        assert np.array_equal(part[key], whole[key][2:9]), key
+    assert part["intrinsics"][1, 2] == whole["intrinsics"][1, 2] - 2
+    assert (part["intrinsics"][0] == whole["intrinsics"][0]).all()
+    for rows in ((5, 5), (-1, 4), (3,)):
+        with pytest.raises(ConfigError, match=r"rows=.*e\.g\. \[0, 768\]"):
+            Cityscapes(root, "val", rows=rows)
+    with pytest.raises(DataError, match="12 rows.*Choose fewer"):
+        Cityscapes(root, "val", rows=(0, 768))[0]
+
+
 def test_only_the_keys_asked_for_are_read(root: Path) -> None:
     dataset = Cityscapes(root, "val", keys=("right", "baseline"))
     assert set(dataset[0]) == {"right", "baseline", "meta"}

@@ -65,7 +65,7 @@ def test_frame_has_every_promised_key_with_its_type(kind: type[World]) -> None:
 @WORLDS
 def test_mono_leaves_the_other_keys_as_they_are(kind: type[World]) -> None:
     pair, mono = make(kind)[2], make(kind, stereo=False)[2]
-    assert set(pair) - set(mono) == {"right", "disparity"}
+    assert set(pair) - set(mono) == {"right", "semantic_right", "disparity"}
     assert make(kind, stereo=False).provides == set(mono) - {"meta"}
     for key in set(mono) - {"meta"}:
         np.testing.assert_array_equal(pair[key], mono[key])  # type: ignore[literal-required]

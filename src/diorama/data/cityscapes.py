@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from diorama.data import io
 from diorama.data.base import SceneDataset
+from diorama.data.crop import cut, extent
 from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, CITYSCAPES34_TO_7, CITYSCAPES34_TO_19, convert
 from diorama.errors import ConfigError, DataError, suggest
 from diorama.types import Frame
@@ -90,6 +91,7 @@ class Cityscapes(SceneDataset):
         split: `train`, `val`, `test` or `train_extra` (coarse labels).
         classes: 19 (the evaluated classes) or 7 (categories).
         keys: what a frame holds, out of image, right, semantic, disparity, depth, intrinsics, baseline.
+        rows: first row and the one after the last that are kept, e.g. [0, 768] without the bonnet of the car; None: all.
     """
 
     name: ClassVar[str] = "cityscapes"
@@ -108,11 +110,15 @@ class Cityscapes(SceneDataset):
         split: str = "train",
         classes: int = 19,
         keys: Sequence[str] = ("image", "semantic", "depth", "intrinsics", "baseline"),
+        rows: tuple[int, int] | None = None,
     ) -> None:
         self.root, self.split, self.classes, self.keys = Path(root), split, classes, tuple(keys)
         self._check_split()
         if classes not in (19, 7):
             raise ConfigError(f"cityscapes: classes={classes}. Choose 19 or 7.")
+        if rows is not None and (len(rows) != 2 or not 0 <= rows[0] < rows[1]):
+            raise ConfigError(f"cityscapes: rows={list(rows)}. Give the first row and the one after the last, e.g. [0, 768].")
+        self.rows = None if rows is None else (int(rows[0]), int(rows[1]))
         unknown = [key for key in self.keys if key not in KEYS]
         if unknown or not self.keys:
             raise ConfigError(
@@ -147,10 +153,10 @@ class Cityscapes(SceneDataset):
         ]
 
     def frame(self, index: int) -> Frame:
-        """Frame number `index` with the keys asked for, at native size (1024x2048 in the official files).
+        """Frame number `index` with the keys asked for, at native size (1024x2048 in the official files) or the rows asked for.
 
         Raises:
-            DataError: a file is damaged, or the sizes of one frame differ.
+            DataError: a file is damaged, the sizes of one frame differ, or it has not all of the rows.
         """
         frame_id = self.ids[index]
         frame: dict[str, Any] = {}
@@ -174,7 +180,16 @@ class Cityscapes(SceneDataset):
         if "image" in self.keys:
             frame["meta"]["path"] = str(self._path("leftImg8bit", frame_id))
         self._check_sizes(frame, frame_id)  # type: ignore[arg-type]
-        return frame  # type: ignore[return-value]
+        return self._cut(frame, frame_id)  # type: ignore[return-value]
+
+    def _cut(self, frame: dict[str, Any], frame_id: str) -> dict[str, Any]:
+        whole = extent(frame)
+        if self.rows is None or whole is None:
+            return frame
+        first, end = self.rows
+        if end > whole[1]:
+            raise DataError(f"cityscapes {frame_id}: {whole[1]} rows, rows={list(self.rows)} asks for more. Choose fewer.")
+        return cut(frame, first, 0, (end - first, whole[2]))
 
     def official_place(self, kind: str, frame_id: str) -> tuple[str, str] | None:
         """Disparity in `disparity/`; labels in `gtFine/` unless they are the 7 categories, which no label id stands for."""

@@ -29,7 +29,7 @@ class World(SceneDataset):
     citation: ClassVar[str] = "Procedural scenes of this package; nothing to cite."
     terms: ClassVar[str] = "Apache-2.0, as the package that draws them."
     offers: ClassVar[frozenset[str]] = frozenset(
-        {"image", "right", "semantic", "depth", "sparse_depth", "disparity", "intrinsics", "baseline", "domain"}
+        {"image", "right", "semantic", "semantic_right", "depth", "sparse_depth", "disparity", "intrinsics", "baseline", "domain"}
     )
     styles: ClassVar[tuple[str, ...]]
     scanner: ClassVar[Scanner]
@@ -48,7 +48,7 @@ class World(SceneDataset):
         self.style = style
         self._style_of(0)
         self.ids = [f"{split}_{seed}_{index:05d}" for index in range(frames)]
-        pair = {"right", "disparity"} if stereo else set()
+        pair = {"right", "semantic_right", "disparity"} if stereo else set()
         self.provides = frozenset({"image", "semantic", "depth", "sparse_depth", "intrinsics", "baseline", "domain"} | pair)
 
     def _style_of(self, index: int) -> str:
@@ -97,7 +97,7 @@ class World(SceneDataset):
         )
         if right is not None:
             known = left.depth > 0
-            frame["right"] = right.image
+            frame["right"], frame["semantic_right"] = right.image, right.semantic
             frame["disparity"] = np.where(known, np.float32(baseline * camera.focal_x) / np.where(known, left.depth, 1), 0).astype(
                 np.float32
             )
