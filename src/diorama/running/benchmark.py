@@ -29,10 +29,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -45,6 +45,9 @@ from diorama.evaluation.resample import t_interval
 from diorama.running.renewal import outdated, stopped_outdated, with_settings
 from diorama.running.translate import PARSED
 from diorama.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from diorama.running.parsed_rows import RowParser
 
 logger = logging.getLogger("diorama")
 
@@ -143,18 +146,9 @@ def run_benchmark(
         first, how = next(iter(stale.items()))
         others = f" ({len(stale) - 1} more are out of date)" if len(stale) > 1 else ""
         raise ConfigError(f"{first}: made with other settings: {how}{others}. Pass --renew to run it again, or choose another --out.")
-    from diorama.running.origin import require_start
-
-    for _, _, target, config in todo:
-        if not target.exists() or target in stale:
-            require_start(config)
-    source = parser or benchmark.parser
-    judge = None
-    if source:
-        from diorama.running.parsed_rows import RowParser
-
-        judge = RowParser(source)
-        judge.require({target: config for _, _, target, config in todo}, {target for target in stale if target.exists()})
+    judge = _admitted(
+        {target: config for _, _, target, config in todo}, {target for target in stale if target.exists()}, parser or benchmark.parser
+    )
     out.mkdir(parents=True, exist_ok=True)
     for number, (name, seed, target, config) in enumerate(todo, 1):
         folder = out / "runs" / target.stem
@@ -176,6 +170,26 @@ def run_benchmark(
         write_tables(benchmark, out)
     write_tables(benchmark, out)
     return out
+
+
+def _admitted(todo: Mapping[Path, RunConfig], stale: Collection[Path], parser: str | None) -> RowParser | None:
+    """The parser that rows are judged by, if any, once it and all that is to be trained are known to be able to begin.
+
+    Raises:
+        UserError: what is not.
+    """
+    from diorama.running.origin import require_start
+
+    for target, config in todo.items():
+        if target in stale or not target.exists():
+            require_start(config)
+    if not parser:
+        return None
+    from diorama.running.parsed_rows import RowParser
+
+    judge = RowParser(parser)
+    judge.require(todo, stale)
+    return judge
 
 
 def result_file(out: Path, name: str, seed: int) -> Path:
