@@ -33,7 +33,9 @@ LIGHT = [
     "diorama.methods.image_reconstruction_config", "diorama.completion.model", "diorama.data.sparsify", "diorama.running.sweep",
     "diorama.evaluation.protocols", "diorama.export.config", "diorama.export.runtime", "diorama.prediction.predictor",
     "diorama.prediction.result", "diorama.running.predict", "diorama.running.evaluate", "diorama.running.report",
-    "diorama.stereo.checks", "diorama.stereo.files", "diorama.stereo.geometry", "diorama.stereo.measures",
+    "diorama.methods.ccnn_config", "diorama.evaluation.confidence", "diorama.stereo.confidence", "diorama.stereo.matched",
+    "diorama.stereo.checks", "diorama.stereo.files", "diorama.stereo.labelled", "diorama.stereo.pseudo_settings",
+    "diorama.running.pseudo_label", "diorama.running.pseudo_pool", "diorama.stereo.geometry", "diorama.stereo.measures",
     "diorama.parsing", "diorama.stream_settings", "diorama.methods.fcn_config", "diorama.methods.multitask_gan_config",
     *(value.partition(":")[0] for value in catalog.DATASETS.values()),
 ]  # fmt: skip
@@ -95,7 +97,7 @@ def test_commands_in_texts_exist(command: str, capsys: pytest.CaptureFixture[str
     if verb in ("train", "evaluate", "sweep", "pseudo-label"):
         recipe = recipes.read_yaml(recipes.find(values["--config"])) if "/" in values.get("--config", "") else {}
         names = {section: values.get(f"--{section}", recipe.get(section, {}).get("name")) for section in ("model", "data")}
-        asked += [["train", f"--{section}.help", name] for section, name in names.items() if name]
+        asked += [["train", f"--{section}.help", name.partition(":")[0]] for section, name in names.items() if name]
     assert all(main(words) == 0 for words in asked)
     known = set(re.findall(r"--[\w.-]+", capsys.readouterr().out)) | {"--model", "--data", "--help"}
     used = {word.partition("=")[0] for word in words if word.startswith("--")}
