@@ -78,7 +78,7 @@ def test_overview_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_verb_is_a_function() -> None:
-    assert all(callable(getattr(verbs, verb)) for verb in cli.VERBS)
+    assert all(callable(getattr(verbs, verb.replace("-", "_"))) for verb in cli.VERBS)
 
 
 @pytest.mark.parametrize(

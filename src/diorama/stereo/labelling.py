@@ -50,7 +50,7 @@ class Labelling:
     """
 
     matcher: str = "sgbm"
-    """`sgbm`, a folder of disparity files, or `module:callable` (see `stereo.matching`)."""
+    """`sgbm`, a folder of disparity files, or module and name of a callable with a colon between (see `stereo.matching`)."""
     range_px: int | None = None
     """Disparities that `sgbm` searches, 0 up to this [px]; None: an eighth of the width, or what `min_depth` says."""
     min_depth: float | None = None
@@ -66,7 +66,7 @@ class Labelling:
     disparity_scale: Encoding | float = "kitti"
     """Of PNG files in a folder of disparity: kitti, cityscapes, or file units per pixel."""
     confidence: str = "left_right"
-    """`left_right`, `cost_margin`, `none`, or a model of `ccnn`: a shipped name, a run folder or a file."""
+    """`left_right`, `cost_margin`, `none`, or a model of `ccnn` by its shipped name, run folder or file."""
     save: tuple[str, ...] = STEREO_KINDS
 
     def __post_init__(self) -> None:
