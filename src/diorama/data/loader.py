@@ -33,7 +33,7 @@ Plan = dict[str, list[tuple[int, int]]]
 """What one step needs: source -> [(index of the frame, seed of the sample), ...]."""
 _WORDS = {
     "image": "images", "right": "stereo pairs", "semantic": "label maps", "depth": "depth maps", "sparse_depth": "sparse depth",
-    "disparity": "disparity maps", "intrinsics": "camera intrinsics", "baseline": "a stereo baseline", "domain": "domains",
+    "disparity": "disparity maps", "intrinsics": "camera intrinsics", "baseline": "stereo baseline", "domain": "domains",
     "matched": "matched disparity", "semantic_right": "label maps of the right view", "pseudo_depth": "stereo pseudo depth",
     "pseudo_depth_right": "stereo pseudo depth of the right view", "confidence": "confidence maps",
     "confidence_right": "confidence maps of the right view",
