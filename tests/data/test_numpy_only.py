@@ -9,7 +9,7 @@ MODULES = (
     *("diorama.errors", "diorama.types", "diorama.catalog", "diorama.data.base", "diorama.data.io", "diorama.data.labels"),
     *("diorama.data.matlab", "diorama.data.nyuv2", "diorama.data.cityscapes", "diorama.data.camvid", "diorama.data.folder"),
     *("diorama.data.kitti", "diorama.data.kitti_raw", "diorama.data.kitti_benchmark", "diorama.data.sunrgbd", "diorama.data.sevenscenes"),
-    *("diorama.data.sparsify", "diorama.data.sparse_dataset", "diorama.data.occlusion"),
+    *("diorama.data.sparsify", "diorama.data.sparse_dataset", "diorama.data.occlusion", "diorama.data.middlebury"),
     *("diorama.data.cache", "diorama.data.check", "diorama.data.sheet", "diorama.data.fixtures"),
 )
 
