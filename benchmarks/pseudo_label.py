@@ -111,6 +111,7 @@ def steps(dataset: Cityscapes, labelling: Labelling, out: Path, count: int, roun
     """Milliseconds per pair and step in one process, the least of the rounds."""
     found: dict[str, float] = {}
     for _ in range(rounds):
+        shutil.rmtree(out, ignore_errors=True)  # some file systems wait for the disk where a file is replaced
         worker = Worker(Job(out, {"train": dataset}, labelling, True, "timing"))
         assert worker.labeller is not None
         worker.label("train", 0)  # what is set up at the first frame is no cost of a frame

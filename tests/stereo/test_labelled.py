@@ -216,6 +216,18 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(city: Path, tmp
         PseudoLabelled(dataset, Pseudo(str(tmp_path)))
 
 
+def test_the_command_has_the_settings_of_the_data(city: Path, tmp_path: Path) -> None:
+    dataset = Cityscapes(city, keys=KEYS)
+    store(dataset, tmp_path)
+    settings = json.loads((tmp_path / "pseudo.json").read_text())
+    settings["data"] |= {"classes": 19, "rows": [0, 32]}
+    (tmp_path / "pseudo.json").write_text(json.dumps(settings))
+    with pytest.raises(DataError) as caught:
+        PseudoLabelled(dataset, Pseudo(str(tmp_path)))
+    assert "--data.rows '[0, 32]' --splits train" in str(caught.value)
+    assert "--data.classes" not in str(caught.value)
+
+
 def test_labels_of_other_data_sizes_and_formats_are_refused(city: Path, tmp_path: Path) -> None:
     dataset = Cityscapes(city, keys=KEYS)
     store(dataset, tmp_path)

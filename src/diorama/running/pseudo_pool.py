@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -131,6 +132,7 @@ def _by_ray(job: Job, tasks: Sequence[Task], workers: int) -> Iterator[Done]:
     except ImportError as error:
         raise ConfigError("--engine ray needs ray. Install it: pip install 'ray[data]', or leave --engine out.") from error
     rows = ray.data.from_items([{"split": split, "index": index} for split, index in tasks])
-    done = rows.map(RayWorker, fn_constructor_kwargs={"job": job}, concurrency=workers, num_cpus=1)
+    there = dataclasses.replace(job, out=job.out.absolute())
+    done = rows.map(RayWorker, fn_constructor_kwargs={"job": there}, concurrency=workers, num_cpus=1)
     for row in done.iter_rows():
         yield (row["split"], int(row["index"])), json.loads(row["record"]), row["why"]

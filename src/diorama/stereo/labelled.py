@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diorama import catalog
 from diorama.data.base import SceneDataset, WrappedDataset
 from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, DataError, ShapeError
+from diorama.parsing import plain
 from diorama.stereo.confidence import hard_threshold, soft_threshold
 from diorama.stereo.geometry import depth_from_disparity
 from diorama.stereo.labelling import Labelling
@@ -161,16 +166,20 @@ class PseudoLabelled(WrappedDataset):
 
     def _command(self) -> str:
         """What makes the missing labels, with the settings of the folder."""
-        made, usual = self._made.get("labelling", {}), Labelling().to_dict()
-        words = ["diorama pseudo-label --data", self.name]
+        words = ["diorama", "pseudo-label", "--data", self.name]
         words += ["--data.root", str(self.root)] if self.root else []
-        words += [f"--splits {self.split} --out {self._root}"]
+        fields = inspect.signature(catalog.dataset(self.name)).parameters if self.name in catalog.names("datasets") else {}
+        for key, value in self._made["data"].items():
+            if key in fields and value != plain(fields[key].default):
+                words += [f"--data.{key}", json.dumps(value) if isinstance(value, list) else str(value)]
+        words += ["--splits", self.split, "--out", str(self._root)]
         if teacher := self._made.get("teacher"):
             words += ["--teacher", str(teacher["source"])]
-        for key, value in made.items():
+        usual = Labelling().to_dict()
+        for key, value in self._made.get("labelling", {}).items():
             if value != usual.get(key):
-                words += [f"--{key.replace('_', '-')}", *([str(part) for part in value] if isinstance(value, list) else [str(value)])]
-        return " ".join(words)
+                words += [f"--{key.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+        return shlex.join(words)
 
 
 def _size(frame: Mapping[str, Any], view: str) -> tuple[int, ...] | None:
