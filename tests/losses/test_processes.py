@@ -11,17 +11,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from diorama.nn.processes import shared_denominator, shared_maximum
+from diorama.nn.processes import shared_denominator, shared_maximum, shared_weight
 
 SCRIPT = """
 import json, sys
 import torch
 import torch.distributed as dist
 from diorama.losses.consistency import consistency_loss
+from diorama.losses.cross_view import Views, depth_across, semantic_across, semantic_of_view
 from diorama.losses.depth import depth_loss
 from diorama.losses.reconstruction import completion_loss, reconstruction_loss, uncertainty_loss
 from diorama.losses.segmentation import weighted_cross_entropy
 from diorama.nn.attention import attention_loss, supervised_attention
+from diorama.nn.warp import find
 
 torch.set_num_threads(1)
 rank, store = int(sys.argv[1]), sys.argv[2]
@@ -48,6 +50,14 @@ def losses(samples):
     terms["consistency"] = consistency_loss(f, f * 2 + 1, s, 3.0, 4.0)
     terms["attention"] = attention_loss(rows, rows, s.flatten(1))
     attended, terms["supervised"] = supervised_attention(rows, rows, rows, s.flatten(1))
+    # the depth of the first sample is unknown almost everywhere: its views meet nowhere
+    warps = [find(depth[samples], torch.full((len(samples),), 4.0), right) for right in (False, True)]
+    weight = Views(*(image[samples][:, side : side + 1] * warp.seen for side, warp in enumerate(warps)))
+    own = Views(f.log_softmax(1), (0.5 * f).log_softmax(1))
+    warped = Views(warps[0](own.right.exp()), warps[1](own.left.exp()))
+    terms["depth across"] = depth_across(weight, Views(d, d * 2), Views(warps[0](d * 2), warps[1](d)))
+    terms["semantic across"] = semantic_across(weight, own, warped)
+    terms["semantic of view"] = semantic_of_view(weight.left, own.left, warped.left, s, s.flip(-1), warps[0])
     gradients = {name: torch.autograd.grad(term, (d, f), retain_graph=True, allow_unused=True) for name, term in terms.items()}
     return terms, gradients
 
@@ -89,6 +99,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert set(report) == {
             *("berhu", "pair", "normal", "segmentation", "consistency", "attention", "supervised"),
             *("completion l2", "completion l1", "completion rmse", "reconstruction", "uncertainty"),
+            *("depth across", "semantic across", "semantic of view"),
         }
         for name, found in report.items():
             assert found["one"] > 0, name
@@ -100,6 +111,12 @@ def test_alone_a_denominator_is_its_own_count() -> None:
     assert float(shared_denominator(7)) == 7
     assert float(shared_denominator(torch.tensor(0))) == 1
     assert float(shared_denominator(2**40 + 1)) == 2**40 + 1
+
+
+def test_alone_a_weight_is_itself_and_one_in_place_of_zero() -> None:
+    assert float(shared_weight(torch.tensor(0.25, requires_grad=True))) == 0.25
+    assert not shared_weight(torch.tensor(0.25, requires_grad=True)).requires_grad
+    assert float(shared_weight(torch.zeros(()))) == 1
 
 
 def test_alone_a_maximum_is_its_own_value_without_gradient() -> None:
