@@ -5,9 +5,10 @@
 DIR holds `cityscapes` (left, right, official disparity) and `middlebury/cones`. One thread. Prints a table, then one JSON object with every
 figure and the versions used.
 
-What is judged is the dense map that pseudo labels hold: OpenCV's matcher, left-right check, filled. A pixel is right if it lies within
-3 px (and 1 px) of the truth; occluded pixels count where the truth is known. `unfilled` judges what the matcher found, holes being wrong
-and of confidence 0 in every row. `--half` matches the Cityscapes pairs at half their size as well.
+AUC is the chance that a right pixel is surer than a wrong one; AUSE the area under the share of wrong pixels among the surest, above the
+least that it can be. What is judged is the dense map that pseudo labels hold: OpenCV's matcher, left-right check, filled. A pixel is right
+if it lies within 3 px (and 1 px) of the truth; occluded pixels count where the truth is known. `unfilled` judges what the matcher found,
+holes being wrong and of confidence 0 in every row. `--half` matches the Cityscapes pairs at half their size as well.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from diorama.stereo.matching import match
 from diorama.stereo.measures import cost_margin, left_right_confidence
 
 CITIES = {"aachen": "aachen_000001_000019", "cologne": "cologne_000088_000019"}
+ROWS = ("ccnn", "left_right", "cost_margin", "ccnn*cost_margin", "cost_margin*left_right", "ccnn*cost_margin*left_right")
+"""What is compared: each measure alone, and products of them."""
 Pictures = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -72,11 +75,12 @@ def judged(name: str, pictures: Pictures, judge: Any) -> dict[str, Any]:
     }
     maps = {"filled": view.disparity, "unfilled": view.raw}
     for kind, disparity in maps.items():
-        rows = {
+        single = {
             "ccnn": np.where(disparity > 0, learned, 0),
             "left_right": left_right_confidence(view),
             "cost_margin": cost_margin(left, right, disparity),
         }
+        rows = {name: np.prod([single[part] for part in name.split("*")], axis=0) for name in ROWS}
         error = np.abs(disparity[known].astype(np.float64) - truth[known])
         for tolerance in (3, 1):
             fine = (error <= tolerance) & (disparity[known] > 0)
@@ -106,14 +110,12 @@ def main() -> None:
     judge = load_confidence(options.model, threads=1)
     rows = [judged(name, pictures, judge) for name, pictures in pairs(options.data, options.half).items()]
     for kind in ("filled_3px", "filled_1px", "unfilled_3px", "unfilled_1px"):
-        print(f"{kind:<20} {'right':>6} " + "".join(f"{row:>26}" for row in ("ccnn", "left_right", "cost_margin")))
-        for found in rows:
-            part = found[kind]
-            cells = (
-                f"AUC {part[row]['auc']:.3f} AUSE {part[row]['area'] - part['least_area']:.4f}"
-                for row in ("ccnn", "left_right", "cost_margin")
-            )
-            print(f"{found['pair']:<20} {part['right']:6.3f} " + "".join(f"{cell:>26}" for cell in cells))
+        print(f"\n{kind:<30}" + "".join(f"{found['pair']:>26}" for found in rows))
+        print(f"{'right':<30}" + "".join(f"{found[kind]['right']:>26.4f}" for found in rows))
+        for row in ROWS:
+            parts = [(found[kind][row], found[kind]["least_area"]) for found in rows]
+            cells = (f"AUC {part['auc']:.3f} AUSE {part['area'] - least:.4f}" for part, least in parts)
+            print(f"{row:<30}" + "".join(f"{cell:>26}" for cell in cells))
     packages = {package: version(package) for package in ("diorama", "numpy", "opencv-python-headless", "onnxruntime")}
     print(json.dumps({"benchmark": "confidence", "model": judge.name, "threads": 1, "pairs": rows, "versions": packages}))
 

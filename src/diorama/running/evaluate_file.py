@@ -70,13 +70,11 @@ def evaluate(
         ModelError: a model cannot be loaded, makes no photos of label maps, or has other classes than the data.
         DataError: there is nothing to score against, or `out` holds results already and `overwrite` is not set.
     """
-    if out is not None:
-        _check_free(Path(out), overwrite=overwrite)
+    _check_free(out, overwrite=overwrite)
     _check_readable(batch_size, size, baselines)
     rules = _rules(dataset, protocol, flip=flip, align=align)
     predictor = _loaded(model, backend, device) if parser is None else _loaded(parser, backend, device)
-    if protocol is None and predictor.inputs == ("matched",):
-        rules = _rules(dataset, CONFIDENCE, flip=flip, align=align)
+    rules = _rules(dataset, CONFIDENCE, flip=flip, align=align) if protocol is None and predictor.inputs == ("matched",) else rules
     facts = model_facts(predictor)
     if parser is not None:
         translator = load_translator(model, device=device)
@@ -156,11 +154,13 @@ def _trained_size(predictor: Predictor) -> tuple[int, int] | None:
     return (int(trained[0]), int(trained[1])) if trained else None
 
 
-def _check_free(out: Path, *, overwrite: bool) -> None:
+def _check_free(out: str | Path | None, *, overwrite: bool) -> None:
+    if out is None:
+        return
     there = earlier_results(out)
     if there and not overwrite:
         raise DataError(f"{there[0]} exists already. Pass --overwrite, or choose another --out.")
-    if out.exists() and not out.is_dir():
+    if Path(out).exists() and not Path(out).is_dir():
         raise DataError(f"{out}: a file, not a folder. Choose another --out.")
 
 

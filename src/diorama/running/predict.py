@@ -99,9 +99,7 @@ def predict(
     camera = _camera(intrinsics, field_of_view)
     folder = _out_folder(out, Path(source))
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
-    predictor.require_scenes()
-    if kinds == ["semantic"] and predictor.labels is None:
-        raise ConfigError(f"{predictor.name} predicts no semantics to save. Choose among depth, json, overlay, ply and panel.")
+    _check_kinds(predictor, kinds)
     items = find_images(source, without=folder if _below(folder, Path(source)) else None, kind=predictor.inputs[0])
     _check_targets(items, folder, kinds, overwrite=overwrite)
     second = [(key, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None]
@@ -179,6 +177,13 @@ def _check_targets(items: list[SourceImage], out: Path, kinds: list[str], *, ove
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more exist" if len(existing) > 1 else " exists"
         raise DataError(f"{existing[0]}{more} already. Pass --overwrite, or choose another --out.")
+
+
+def _check_kinds(predictor: Predictor, kinds: list[str]) -> None:
+    """Return if the network says something of scenes, and not only what is not to be saved."""
+    predictor.require_scenes()
+    if kinds == ["semantic"] and predictor.labels is None:
+        raise ConfigError(f"{predictor.name} predicts no semantics to save. Choose among depth, json, overlay, ply and panel.")
 
 
 def _check_second(
