@@ -432,6 +432,38 @@ def test_every_layout_with_pairs_is_labelled(tmp_path: Path) -> None:
     )
 
 
+def test_one_camera_for_all_and_a_missing_right_view(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rig = tmp_path / "rig"
+    make("world_street", rig, "folder", 3, "train", size=(64, 192))
+    shutil.rmtree(rig / "intrinsics")
+    for folder in rig.iterdir():
+        if folder.is_dir() and folder.name not in ("images", "right"):
+            shutil.rmtree(folder)
+    missing = sorted((rig / "right").rglob("*.png"))[1]
+    missing.unlink()
+    words = ["pseudo-label", "--data", f"folder:{rig}", "--workers", "1", "--out"]
+    (rig / "dataset.yaml").write_text("")
+    assert main([*words, str(tmp_path / "none")]) == 2
+    assert "folder has no calibration" in capsys.readouterr().err
+    (rig / "dataset.yaml").write_text("intrinsics: {fx: 200, fy: 200, cx: 95.5, cy: 31.5}\nbaseline: 0.25\n")
+    assert main([*words, str(tmp_path / "out")]) == 1
+    assert f"skipped {missing.stem}: no right view" in capsys.readouterr().err
+    found = json.loads(next((tmp_path / "out" / "train.frames").iterdir()).read_text())
+    assert (found["focal_px"], found["baseline"]) == (200.0, 0.25)
+
+
+@pytest.mark.slow
+def test_real_pairs_against_the_official_disparity(real_data: Path, tmp_path: Path) -> None:
+    official = Cityscapes(real_data / "cityscapes", keys=["disparity"])
+    # four more frames of the set have an image but no right view
+    assert run(real_data / "cityscapes", tmp_path / "out") == 1
+    found = {frame["meta"]["id"]: frame["disparity"] for frame in Cityscapes(tmp_path / "out", keys=["disparity"])}
+    assert set(found) == set(official.ids)
+    for frame in official:
+        known = (frame["disparity"] > 0) & (io.read_labels(tmp_path / "out" / "agrees" / "train" / f"{frame['meta']['id']}.png") > 0)
+        assert np.median(np.abs(found[frame["meta"]["id"]] - frame["disparity"])[known]) < 0.4
+
+
 def test_no_torch_is_needed(made: Path, tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['torch'] = None\nfrom diorama.cli import main\nif __name__ == '__main__': sys.exit(main(sys.argv[1:]))"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +22,7 @@ from diorama.errors import ConfigError, DataError, UserError
 from diorama.stereo.checks import LOOK_AGAIN, agreement, swapped, unrectified
 from diorama.stereo.confidence import load_confidence
 from diorama.stereo.consistency import Fill, Pair
-from diorama.stereo.files import DisparityFolder, Encoding
+from diorama.stereo.files import SUFFIXES, DisparityFolder, Encoding
 from diorama.stereo.geometry import depth_from_disparity
 from diorama.stereo.matching import Matcher, Matching, match
 from diorama.stereo.measures import cost_margin, left_right_confidence
@@ -140,7 +141,7 @@ class Labeller:
         self.labelling = labelling
         self.seconds: defaultdict[str, float] = defaultdict(float)
         """Time spent on each step so far."""
-        self._folders: dict[Path, DisparityFolder] = {}
+        self._folders: dict[Path, tuple[DisparityFolder, frozenset[str]]] = {}
         self._matcher: Matching | None = None
         self._learned = None if labelling.confidence in CLASSICAL else load_confidence(labelling.confidence, threads=1)
         if labelling.matcher == "sgbm":
@@ -148,7 +149,7 @@ class Labeller:
         elif is_callable_name(labelling.matcher):
             self._matcher = load_matcher(labelling.matcher)
         else:
-            self._folder("")
+            _require_files(Path(labelling.matcher))
 
     def __call__(self, frame: Frame, *, look: bool = True) -> Labelled:
         """The pseudo labels of a frame with `image` and `right`, and with `intrinsics` and `baseline` where they are needed.
@@ -189,7 +190,7 @@ class Labeller:
             if f"depth{suffix}" in kinds:
                 maps[f"depth{suffix}"] = depth_from_disparity(view.disparity, *_camera(frame))
             if f"confidence{suffix}" in kinds:
-                maps[f"confidence{suffix}"], record[f"tau{suffix}"] = self._confidence(frame, pair, right=bool(suffix))
+                maps[f"confidence{suffix}"], record[f"tau{suffix}"] = self._confidence(frame, pair, matcher, right=bool(suffix))
         if "confidence" in maps:
             record["confidence"] = _rounded(maps["confidence"].mean(dtype=np.float64))
             record["histogram"] = histogram(maps["confidence"])
@@ -216,27 +217,24 @@ class Labeller:
         """The folder and the stem of the disparity of a frame: by its image's name, else by its id, in the id's own folder if there."""
         frame_id = str(frame["meta"]["id"])
         group, _, last = frame_id.rpartition("/")
-        folder = self._folder(group if group and (Path(self.labelling.matcher) / group).is_dir() else "")
+        root = Path(self.labelling.matcher)
+        if group and (root / group).is_dir():  # drives that number their frames alike
+            root = root / group
+        if root not in self._folders:
+            opened = DisparityFolder(root, self.labelling.disparity_scale)
+            self._folders[root] = opened, frozenset(opened.ids)
+        folder, known = self._folders[root]
         stems = (Path(str(frame["meta"]["path"])).stem, last, f"{last}_disparity")
-        known = set(folder.ids)
         return folder, next((stem for stem in stems if stem in known), last)
 
-    def _folder(self, group: str) -> DisparityFolder:
-        root = Path(self.labelling.matcher) / group
-        if root not in self._folders:
-            if not root.is_dir():
-                raise ConfigError(f"no matcher '{self.labelling.matcher}'. Give sgbm, a folder of disparity files, or module:callable.")
-            self._folders[root] = DisparityFolder(root, self.labelling.disparity_scale)
-        return self._folders[root]
-
-    def _confidence(self, frame: Frame, pair: Pair, *, right: bool) -> tuple[F32, float | None]:
+    def _confidence(self, frame: Frame, pair: Pair, matcher: Matching | None, *, right: bool) -> tuple[F32, float | None]:
         """`(H, W)` in 0..1 of a view, and the threshold of this image where the confidence says one."""
         view = pair.right if right else pair.left
         if self._learned is not None:
             return self._learned(view.disparity, mirror=right)
         if self.labelling.confidence == "left_right":
             return left_right_confidence(view), None
-        range_px = self._matcher.searched(view.disparity.shape[1]) if isinstance(self._matcher, Matcher) else None
+        range_px = matcher.searched(view.disparity.shape[1]) if isinstance(matcher, Matcher) else None
         return cost_margin(frame["image"], frame["right"], view.disparity, range_px=range_px, mirror=right), None
 
 
@@ -244,6 +242,14 @@ def is_callable_name(text: str) -> bool:
     """Whether this is `module:callable` (a drive letter of Windows is none)."""
     module, colon, name = text.partition(":")
     return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def _require_files(folder: Path) -> None:
+    """Return if this is a folder with disparity files."""
+    if not folder.is_dir():
+        raise ConfigError(f"no matcher '{folder}'. Give sgbm, a folder of disparity files, or module:callable.")
+    if not any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*")):
+        raise DataError(f"{folder}: no disparity file ({', '.join(SUFFIXES)}). Point at the folder with the disparity files.")
 
 
 def load_matcher(text: str) -> Matching:
@@ -289,8 +295,8 @@ def _still(frame: Frame, pair: Pair) -> str | None:
 
 def histogram(confidence: F32) -> list[int]:
     """How many pixels lie in each of `BINS` equal bins of 0..1; 1 belongs to the last one."""
-    place = np.minimum((confidence * np.float32(BINS)).astype(np.uint8), BINS - 1)
-    return [int(count) for count in np.bincount(place.reshape(-1), minlength=BINS)]
+    counts = [int(count) for count in np.asarray(cv2.calcHist([confidence], [0], None, [BINS], [0.0, 1.0])).reshape(-1)]
+    return [*counts[:-1], confidence.size - sum(counts[:-1])]  # OpenCV leaves out the upper end
 
 
 def _camera(frame: Frame) -> tuple[float, float]:
