@@ -181,10 +181,12 @@ def _memory() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
+    from diorama.export.config import input_keys
     from diorama.prediction.predictor import list_models
 
-    names = list(list_models())
-    if names:
-        yield Finding("shipped models", ", ".join(names), "good", f"Try: diorama predict photo.jpg --model {names[0]}")
+    models = list_models()
+    if models:
+        of_photos = next((name for name, found in models.items() if input_keys(found) == ("image",)), next(iter(models)))
+        yield Finding("shipped models", ", ".join(models), "good", f"Try: diorama predict photo.jpg --model {of_photos}")
     else:
         yield Finding("shipped models", "none", "bad", "The package is incomplete: pip install --force-reinstall --no-deps diorama")
