@@ -218,10 +218,10 @@ def test_each_pretraining_moves_its_decoder_and_begins_with_the_same_encoder(str
     def moved() -> set[str]:
         return {key.split(".")[1] for key, value in method.state_dict().items() if not torch.equal(value, first[key])}
 
-    for name, entered, after in (("semantic", set(), {"encoder", "semantic"}), ("depth", {"semantic"}, {"encoder", "semantic", "depth"})):
+    for name, entered, after in (("semantic", set(), {"backbone", "semantic"}), ("depth", {"semantic"}, {"backbone", "semantic", "depth"})):
         stage = next(one for one in method.stages if one.name == name)
         freeze(method, stage.freeze)
-        assert method.enter(stage) == (("network.encoder.",) if name == "depth" else ())
+        assert method.enter(stage) == (("network.backbone.",) if name == "depth" else ())
         assert moved() == entered
         semantic = {key: value.clone() for key, value in method.network.semantic.state_dict().items()}
         for _ in range(2):
@@ -242,10 +242,10 @@ def test_memory_goes_round() -> None:
     method, other = made(), made()
     method.enter(method.stages[0])
     kept = {key: value.clone() for key, value in method.memory().items()}
-    torch.nn.init.zeros_(method.network.encoder.features.conv1[0].weight)
+    torch.nn.init.zeros_(method.network.backbone.features.conv1[0].weight)
     other.recall(method.memory())
     other.enter(other.stages[1])
-    assert all(torch.equal(value, kept[key]) for key, value in other.network.encoder.state_dict().items())
+    assert all(torch.equal(value, kept[key]) for key, value in other.network.backbone.state_dict().items())
     assert other.memory() == {}
 
 

@@ -88,8 +88,8 @@ def test_the_average_follows_the_encoder_back_to_its_first_weights(tmp_path: Pat
 
     def watched(self: Training, batch: Any) -> dict[str, float]:
         said = inner(self, batch)
-        weights.append(self.method.state_dict()[f"network.encoder.{name}"].clone())
-        averages.append(self.average.state[f"network.encoder.{name}"].clone())
+        weights.append(self.method.state_dict()[f"network.backbone.{name}"].clone())
+        averages.append(self.average.state[f"network.backbone.{name}"].clone())
         first.extend(self.method.memory()[name] for _ in range(self.step == 0))
         return said
 

@@ -50,14 +50,14 @@ class PseudoNetwork(nn.Module):
 
     def __init__(self, config: PseudoMTLConfig) -> None:
         super().__init__()
-        self.encoder = Backbone(config.backbone, STRIDE, config.pretrained, config.backbone_weights, finest=1)
+        self.backbone = Backbone(config.backbone, STRIDE, config.pretrained, config.backbone_weights, finest=1)
         self.unpools = config.upsampling == "unpool"
-        if self.unpools and not pools(self.encoder):
+        if self.unpools and not pools(self.backbone):
             raise ConfigError(
                 f"backbone '{config.backbone}' has no 2x2 max pooling to undo: set model.upsampling=bilinear, or model.backbone=vgg16."
             )
-        self.semantic = SegDecoder(self.encoder, config.classes, config.skip, config.head_stride)
-        self.depth = SegDecoder(self.encoder, 1, config.skip, config.head_stride)
+        self.semantic = SegDecoder(self.backbone, config.classes, config.skip, config.head_stride)
+        self.depth = SegDecoder(self.backbone, 1, config.skip, config.head_stride)
         for decoder in (self.semantic, self.depth):
             for module in decoder.modules():
                 if isinstance(module, nn.Conv2d) and module.bias is None:
@@ -65,7 +65,7 @@ class PseudoNetwork(nn.Module):
 
     def forward(self, image: Tensor, tasks: Sequence[str] = ("semantic", "depth")) -> tuple[dict[str, Tensor], list[Tensor]]:
         """`(B, 3, H, W)`, sides multiples of 32 -> the decoders' answers by task, and the features that they share."""
-        features = self.encoder(image)
+        features = self.backbone(image)
         taken = [pooled_from(feature) for feature in features[:-1]] if self.unpools else None
         decoders = {"semantic": self.semantic, "depth": self.depth}
         return {task: decoders[task](features, taken) for task in tasks}, features
@@ -227,7 +227,7 @@ class PseudoMTL(Method):
 
     def enter(self, stage: Stage) -> tuple[str, ...]:
         """Keep the encoder's first weights while Ds is pretrained, and put them back before Dd is (sec. 4.2: two runs from one start)."""
-        encoder = self.network.encoder
+        encoder = self.network.backbone
         if stage.name == "semantic":
             self._initial = {key: value.detach().clone() for key, value in encoder.state_dict().items()}
         if stage.name != "depth":
@@ -238,12 +238,12 @@ class PseudoMTL(Method):
             )
         encoder.load_state_dict(self._initial)
         self._initial = {}
-        return ("network.encoder.",)
+        return ("network.backbone.",)
 
     def optimisers(self) -> dict[str, Optimizer]:
         """Adam with beta1 = 0.9 (sec. 4.2); with `weight_decay` AdamW, which spares norms and biases."""
         config = self.config
-        encoder = list(self.network.encoder.parameters())
+        encoder = list(self.network.backbone.parameters())
         decoders = [*self.network.semantic.parameters(), *self.network.depth.parameters()]
         groups: list[dict[str, Any]] = []
         for parameters, factor in ((encoder, config.pretrained_rate), (decoders, 1.0)):
@@ -262,7 +262,7 @@ class PseudoMTL(Method):
 
     def recall(self, state: Mapping[str, Tensor]) -> None:
         """Put `memory` back."""
-        wanted = self.network.encoder.state_dict()
+        wanted = self.network.backbone.state_dict()
         self._initial = {key: state[key].to(value.device) for key, value in wanted.items()}
 
 
