@@ -98,6 +98,8 @@ def test_commands_in_texts_exist(command: str, capsys: pytest.CaptureFixture[str
         recipe = recipes.read_yaml(recipes.find(values["--config"])) if "/" in values.get("--config", "") else {}
         names = {section: values.get(f"--{section}", recipe.get(section, {}).get("name")) for section in ("model", "data")}
         asked += [["train", f"--{section}.help", name.partition(":")[0]] for section, name in names.items() if name]
+    if verb == "benchmark" and words[0] in recipes.names(benchmarks=True):
+        asked += [["train", "--help"], ["train", "--model.help", words[0].partition("/")[0]]]
     assert all(main(words) == 0 for words in asked)
     known = set(re.findall(r"--[\w.-]+", capsys.readouterr().out)) | {"--model", "--data", "--help"}
     used = {word.partition("=")[0] for word in words if word.startswith("--")}

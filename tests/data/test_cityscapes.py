@@ -45,6 +45,8 @@ def test_rows_are_cut_from_every_map_and_the_camera_moves(root: Path) -> None:
     whole, part = Cityscapes(root, "val", keys=ALL)[1], Cityscapes(root, "val", keys=ALL, rows=(2, 9))[1]
     for key in ("image", "right", "semantic", "disparity", "depth"):
         assert np.array_equal(part[key], whole[key][2:9]), key
+    assert Cityscapes(root, "val", rows=(2, 9)).truth.endswith("rows 2 to 8")
+    assert not hasattr(Cityscapes(root, "val"), "truth")
     assert part["intrinsics"][1, 2] == whole["intrinsics"][1, 2] - 2
     assert (part["intrinsics"][0] == whole["intrinsics"][0]).all()
     for rows in ((5, 5), (-1, 4), (3,)):

@@ -119,6 +119,9 @@ class Cityscapes(SceneDataset):
         if rows is not None and (len(rows) != 2 or not 0 <= rows[0] < rows[1]):
             raise ConfigError(f"cityscapes: rows={list(rows)}. Give the first row and the one after the last, e.g. [0, 768].")
         self.rows = None if rows is None else (int(rows[0]), int(rows[1]))
+        if self.rows is not None:
+            kept = f"rows {self.rows[0]} to {self.rows[1] - 1}"
+            self.truth = f"fine labels; depth = baseline * fx / disparity with each image's camera file; {kept}"
         unknown = [key for key in self.keys if key not in KEYS]
         if unknown or not self.keys:
             raise ConfigError(

@@ -53,6 +53,9 @@ class PseudoMTLConfig:
     )  # fmt: skip
     """Keys of `Sample` that the whole method trains on; here, so that `diorama methods` answers without torch."""
 
+    meanings: ClassVar[dict[str, str]] = {"depth_scale": "network.depth.", "upsampling": "network."}
+    """Settings that no shape shows -> beginning of the names of the weights that mean something else under another value."""
+
     classes: int = 19
     backbone: str = "vgg16"
     pretrained: bool = True
