@@ -12,6 +12,7 @@ from diorama.data.loader import EvalLoader, Source, StepLoader, collate, move, r
 from diorama.data.transforms import train_transform
 from diorama.data.view import View
 from diorama.errors import ConfigError, DataError, ShapeError
+from diorama.tensors import Confidence, Depth, Disparity
 
 KEYS = ("image", "semantic", "depth", "intrinsics", "baseline", "domain")
 VIEW = View((12, 16), zoom=(1.0, 1.5), flip=0.5, rotate=4.0, colour=(0.2, 0.2, 0.2, 0.05))
@@ -189,6 +190,34 @@ def test_missing_key_and_impossible_values_are_named():
             to_sample(frame)
     with pytest.raises(DataError, match="intrinsics but no image"):
         to_sample({"intrinsics": np.eye(3)})
+
+
+def test_labels_of_both_views_get_their_types():
+    maps = {
+        key: np.full((4, 6), 0.5, np.float32) for key in ("pseudo_depth", "pseudo_depth_right", "confidence", "confidence_right", "matched")
+    }
+    frame = {"semantic_right": np.full((4, 6), 7, np.uint8), **maps, "intrinsics": np.eye(3), "meta": {"id": "pair"}}
+    sample = to_sample(frame)
+    kinds = {
+        "pseudo_depth": Depth,
+        "pseudo_depth_right": Depth,
+        "confidence": Confidence,
+        "confidence_right": Confidence,
+        "matched": Disparity,
+    }
+    for key, kind in kinds.items():
+        assert type(sample[key]) is kind
+        assert (sample[key].shape, sample[key].dtype) == ((1, 4, 6), torch.float32)
+    assert (sample["semantic_right"].shape, sample["semantic_right"].dtype) == ((4, 6), torch.int64)
+    assert sample["intrinsics"].canvas_size == (4, 6)
+    frame["confidence_right"][0, 0] = 255
+    with pytest.raises(DataError, match=r"pair: 'confidence_right' reaches 255, trust lies in 0\.\.1\. Divide"):
+        to_sample(frame)
+
+
+def test_pseudo_labels_that_are_lacking_are_told_how_to_make():
+    with pytest.raises(ConfigError, match=r"'pseudo_depth'.*`diorama pseudo-label` and set pseudo\.root"):
+        require("pseudo_mtl", {"pseudo_depth"}, Toy(3))
 
 
 def test_collate_keeps_every_key_or_says_which_is_missing():
