@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from diorama.data.batch import collate, to_sample
+from diorama.data.cityscapes import Cityscapes
+from diorama.data.transforms import eval_transform
+from diorama.data.view import View
 from diorama.errors import ShapeError
 from diorama.nn.warp import Warp, find, unoccluded
 
@@ -175,3 +181,18 @@ def test_torch_samples_the_same() -> None:
     seen = warp.seen.expand(values.shape)
     assert seen.any()
     torch.testing.assert_close(warp(values)[seen], grid_sampled(values, depth, times)[seen])
+
+
+@pytest.mark.parametrize("size", [(1024, 2048), (192, 512)])
+def test_real_pairs_meet_by_their_official_depth(size: tuple[int, int], real_data: Path) -> None:
+    """The right photos of two Cityscapes pairs, warped into the left view, look like the left ones; also resized."""
+    frames = Cityscapes(real_data / "cityscapes", "train", keys=("image", "right", "depth", "intrinsics", "baseline"))
+    fit = eval_transform(View(size))
+    batch = collate([fit(to_sample(frames[number])) for number in range(len(frames))])
+    warp = find(batch["depth"], batch["intrinsics"][:, 0, 0] * batch["baseline"])
+    steps = (batch["image"][..., 2:] - batch["image"][..., :-2]).abs()
+    # on a plain road every shift looks alike
+    counts = warp.seen & (torch.nn.functional.pad(steps, (1, 1)) > 0.1)
+    there, here = (float((view - batch["image"]).abs()[counts].median()) for view in (warp(batch["right"]), batch["right"]))
+    assert float(warp.seen.float().mean()) > 0.6
+    assert there < 0.4 * here
