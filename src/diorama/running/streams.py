@@ -117,7 +117,6 @@ def sources(config: RunConfig, streams: Mapping[str, Stream]) -> dict[str, Sourc
     }
 
 
-@dataclass(frozen=True)
 def _transform(config: RunConfig, stream: Stream) -> Callable[[Sample], Sample]:
     """What training applies to each sample of `stream`; where it takes points, windows without any are drawn again."""
     if "sparse_depth" not in stream.needs:
@@ -128,6 +127,7 @@ def _transform(config: RunConfig, stream: Stream) -> Callable[[Sample], Sample]:
     return Redrawn(train_transform(config.view, rules), sorted(known))
 
 
+@dataclass(frozen=True)
 class Material:
     """What a model file says of the data that it was trained on."""
 
