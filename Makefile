@@ -42,7 +42,7 @@ docs: env
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 
 requirements: $(STAMPS)/venv
-	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras --upgrade pyproject.toml -o requirements.txt
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev --upgrade pyproject.toml -o requirements.txt
 	@! grep -n '://' requirements.txt || { echo 'requirements.txt must hold no address'; exit 1; }
 
 clean:

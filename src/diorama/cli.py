@@ -35,6 +35,7 @@ EXTRAS = {
     **dict.fromkeys(("onnx", "onnxscript", "openvino"), "export"),
     "rasterio": "geo",
     "transformers": "teachers",
+    "ray": "ray",
 }
 """Top-level module -> extra of the package that installs it."""
 

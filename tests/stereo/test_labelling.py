@@ -77,3 +77,22 @@ def test_settings_that_differ_are_named_one_by_one() -> None:
     now: dict[str, Any] = {"format": 1, "labelling": {"tolerance": 2.0, "save": ["a"]}, "data": {"name": "x", "rows": [0, 8]}}
     assert differences(there, now) == ["data.rows null -> [0, 8]", "labelling.tolerance 1.0 -> 2.0"]
     assert differences(now, now) == []
+
+
+def test_a_product_of_confidences_is_the_product_of_their_maps() -> None:
+    frame, maps = frame_of("0", "0.png", (48, 96)), {}
+    frame["right"] = np.roll(frame["image"], -6, axis=1)
+    for name in ("left_right", "cost_margin", "cost_margin*left_right"):
+        made = Labeller(Labelling(confidence=name, save=("disparity", "confidence", "confidence_right")))(frame, look=False)
+        maps[name] = made.maps
+        assert made.record["tau"] is None
+    for kind in ("confidence", "confidence_right"):
+        expected = maps["left_right"][kind] * maps["cost_margin"][kind]
+        assert 0 < expected.mean() < maps["left_right"][kind].mean()
+        np.testing.assert_allclose(maps["cost_margin*left_right"][kind], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cost_margin*", "*", "none*left_right"])
+def test_products_that_mean_nothing_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="Multiply measures or models by name"):
+        Labelling(confidence=name)

@@ -130,7 +130,7 @@ def _by_ray(job: Job, tasks: Sequence[Task], workers: int) -> Iterator[Done]:
     try:
         import ray.data
     except ImportError as error:
-        raise ConfigError("--engine ray needs ray. Install it: pip install 'ray[data]', or leave --engine out.") from error
+        raise ConfigError("--engine ray needs ray. Install it: pip install 'diorama[ray]', or leave --engine out.") from error
     rows = ray.data.from_items([{"split": split, "index": index} for split, index in tasks])
     there = dataclasses.replace(job, out=job.out.absolute())
     done = rows.map(RayWorker, fn_constructor_kwargs={"job": there}, concurrency=workers, num_cpus=1)

@@ -67,7 +67,7 @@ class Labelling:
     disparity_scale: Encoding | float = "kitti"
     """Of PNG files in a folder of disparity: kitti, cityscapes, or file units per pixel."""
     confidence: str = "left_right"
-    """`left_right`, `cost_margin`, `none`, or a model of `ccnn` by its shipped name, run folder or file."""
+    """`left_right`, `cost_margin`, `none`, a model of `ccnn` by its shipped name, run folder or file, or a product: `cost_margin*MODEL`."""
     save: tuple[str, ...] = STEREO_KINDS
 
     def __post_init__(self) -> None:
@@ -77,6 +77,8 @@ class Labelling:
         if self.confidence == "none":
             kinds = tuple(kind for kind in kinds if not kind.startswith("confidence"))
         object.__setattr__(self, "save", kinds)
+        if "" in (parts := self.confidence.split("*")) or ("none" in parts and len(parts) > 1):
+            raise ConfigError(f"--confidence {self.confidence}. Multiply measures or models by name, e.g. cost_margin*ccnn-world_street.")
         if self.range_px is not None and self.min_depth is not None:
             raise ConfigError("--range-px and --min-depth both say how far is searched. Give one of them.")
         if self.min_depth is not None and not 0 < self.min_depth < float("inf"):
@@ -143,7 +145,8 @@ class Labeller:
         """Time spent on each step so far."""
         self._folders: dict[Path, tuple[DisparityFolder, frozenset[str]]] = {}
         self._matcher: Matching | None = None
-        self._learned = None if labelling.confidence in CLASSICAL else load_confidence(labelling.confidence, threads=1)
+        measures = labelling.confidence.split("*")
+        self._measures = {name: None if name in CLASSICAL else load_confidence(name, threads=1) for name in measures}
         if labelling.matcher == "sgbm":
             self._matcher = labelling.sgbm
         elif is_callable_name(labelling.matcher):
@@ -229,10 +232,15 @@ class Labeller:
 
     def _confidence(self, frame: Frame, pair: Pair, matcher: Matching | None, *, right: bool) -> tuple[F32, float | None]:
         """`(H, W)` in 0..1 of a view, and the threshold of this image where the confidence says one."""
-        view = pair.right if right else pair.left
-        if self._learned is not None:
-            return self._learned(view.disparity, mirror=right)
-        if self.labelling.confidence == "left_right":
+        measured = [self._measured(name, frame, pair, matcher, right=right) for name in self._measures]
+        # the threshold of a network is that of its own confidence, not of a product
+        return np.prod([one for one, _ in measured], axis=0, dtype=np.float32), measured[0][1] if len(measured) == 1 else None
+
+    def _measured(self, name: str, frame: Frame, pair: Pair, matcher: Matching | None, *, right: bool) -> tuple[F32, float | None]:
+        view, learned = pair.right if right else pair.left, self._measures[name]
+        if learned is not None:
+            return learned(view.disparity, mirror=right)
+        if name == "left_right":
             return left_right_confidence(view), None
         range_px = matcher.searched(view.disparity.shape[1]) if isinstance(matcher, Matcher) else None
         return cost_margin(frame["image"], frame["right"], view.disparity, range_px=range_px, mirror=right), None
