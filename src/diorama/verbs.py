@@ -51,8 +51,9 @@ def train(words: Sequence[str]) -> int:
     if shown:
         print(run.to_yaml(), end="")
         return 0
-    for stream in (None, *run.streams):
-        run.open_training(stream)  # says what is missing before torch is imported
+    run.open_dataset("train") if run.streams else run.open_training()  # says what is missing before torch is imported
+    for stream in run.streams:
+        run.open_training(stream)
     from diorama.running.train import train as start
     from diorama.training.setup import is_first
 
