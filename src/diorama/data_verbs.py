@@ -72,6 +72,7 @@ def plot(words: Sequence[str]) -> int:
         parser.add_argument("--split", type=str, default="train")
         parser.add_argument("--frames", type=int, default=6, help="rows")
         parser.add_argument("--width", type=int, default=320, help="of one picture [px]")
+        parser.add_argument("--pseudo", type=str | None, metavar="DIR", help="also what `diorama pseudo-label` made of these frames")
         parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
     name, settings, own = _named("plot", "A contact sheet of image, labels and depth.", words, add)
@@ -79,6 +80,11 @@ def plot(words: Sequence[str]) -> int:
 
     out = Path(own["out"] or f"{name}-{own['split']}.jpg").expanduser()
     dataset = catalog.dataset(name)(split=own["split"], **settings)
+    if own["pseudo"] is not None:
+        from diorama.stereo.labelled import PseudoLabelled
+        from diorama.stereo.pseudo_settings import Pseudo
+
+        dataset = PseudoLabelled(dataset, Pseudo(own["pseudo"], threshold="none"), complete=False)
     print(start(dataset, out, frames=own["frames"], width=own["width"], overwrite=own["overwrite"]))
     return 0
 

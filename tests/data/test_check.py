@@ -152,6 +152,20 @@ def test_near_is_brighter_than_far(frame: Make) -> None:
     assert row[0] > row[40] > row[99]
 
 
+def test_pseudo_labels_stand_beside_the_truth_on_one_scale() -> None:
+    depth = np.geomspace(1, 10, 100, dtype=np.float32)[None].repeat(40, 0)
+    share = np.repeat(np.float32([0, 0.5, 1, 1]), 25)[None].repeat(40, 0)
+    made: Frame = {"depth": depth, "pseudo_depth": np.where(depth < 3, depth, 0), "confidence": share, "meta": {}}
+    labels = np.full((40, 100), 3, np.uint8)
+    sheet = contact_sheet([{**made, "semantic_right": labels}], NYU13, width=100)
+    cell, row = 100 + 62 + 8, 40
+    true, pseudo, shown = (sheet[row, start : start + 100].astype(int) for start in (8, 8 + cell, 8 + 2 * cell))
+    assert np.array_equal(pseudo[depth[0] < 3], true[depth[0] < 3])
+    assert (pseudo[depth[0] >= 3] == pseudo[-1]).all()  # unknown
+    assert shown[[10, 30, 60, 90]].tolist() == [[0] * 3, [128] * 3, [255] * 3, [255] * 3]
+    assert tuple(sheet[row, 8 + 3 * cell + 50]) == NYU13.palette[3]
+
+
 def test_plot_writes_a_picture(tmp_path: Path, frame: Make) -> None:
     write_camvid([frame(k, classes=11) for k in range(3)], tmp_path, "val")
     assert plot(CamVid(tmp_path, "val"), tmp_path / "out" / "sheet.png", frames=2, width=48) == tmp_path / "out" / "sheet.png"

@@ -140,6 +140,17 @@ def test_other_settings_are_refused_by_name_until_overwritten(made: Path, tmp_pa
     np.testing.assert_allclose(stored, expected, atol=0.6 / 65535)
 
 
+def test_what_was_made_so_far_is_drawn(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, sheet = tmp_path / "out", tmp_path / "sheet.png"
+    words = ["data", "plot", "cityscapes", "--data.root", str(made), "--data.keys", "[image]", "--pseudo", str(out), "--out", str(sheet)]
+    assert main(words) == 2
+    assert "Make one with `diorama pseudo-label`" in capsys.readouterr().err
+    run(made, out, "--limit", "2")
+    assert main([*words, "--width", "96"]) == 0
+    title, head, row, gap, bar = 22, 30, 32, 8, 62
+    assert io.read_image(sheet).shape[:2] == (title + head + 2 * (row + gap), 4 * gap + 3 * 96 + 2 * bar)
+
+
 def test_shards_together_are_the_whole(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(made, tmp_path / "whole") == 0
     for shard in ("1/2", "2/2"):

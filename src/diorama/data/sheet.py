@@ -28,7 +28,11 @@ _TITLES = {
     "depth": "depth [m]",
     "sparse_depth": "sparse depth [m]",
     "disparity": "disparity [px]",
+    "pseudo_depth": "pseudo depth [m]",
+    "confidence": "confidence",
+    "semantic_right": "labels of the right view",
 }
+_LABELS, _METRES, _SHARES = {"semantic", "semantic_right"}, ("depth", "sparse_depth", "pseudo_depth"), {"confidence"}
 
 
 def plot(dataset: SceneDataset, out: str | Path, frames: int = 6, width: int = 320, *, overwrite: bool = False) -> Path:
@@ -66,22 +70,23 @@ def contact_sheet(frames: list[Frame], labels: LabelSet | None, width: int = 320
     Colours of depth end at the 99th percentile or `depth_cap` [m], whichever is nearer.
     """
     keys = [key for key in _TITLES if key in frames[0]]
-    lows_highs: dict[str, tuple[float, float]] = {
-        key: _value_range(frames, key) for key in ("depth", "sparse_depth", "disparity") if key in keys
-    }
-    for key in lows_highs.keys() & {"depth", "sparse_depth"}:
+    lows_highs: dict[str, tuple[float, float]] = {key: _value_range(frames, key) for key in (*_METRES, "disparity") if key in keys}
+    shown_metres = [key for key in _METRES if key in lows_highs]
+    for key in shown_metres:
         low, high = lows_highs[key]
         lows_highs[key] = low, max(min(high, depth_cap), low * 1.01)
-    if "depth" in lows_highs and "sparse_depth" in lows_highs:
-        lows_highs["sparse_depth"] = lows_highs["depth"]
+    for key in shown_metres:  # one scale, else they could not be compared
+        lows_highs[key] = lows_highs[shown_metres[0]]
+    lows_highs |= dict.fromkeys(_SHARES & set(keys), (0.0, 1.0))
     rows = [_row(frame, keys, labels, width, lows_highs) for frame in frames]
     total = max(row.shape[1] for row in rows)
     head = _head(keys, total, width, lows_highs, title)
     parts = [head, *(part for row in rows for part in (row, _blank(_GAP, row.shape[1])))]
-    if labels is not None and "semantic" in keys:
+    if labels is not None and _LABELS & set(keys):
         present = np.zeros(256, np.int64)
-        for frame in frames:
-            present += np.bincount(frame["semantic"].ravel(), minlength=256)
+        for values in (dict(frame).get(key) for frame in frames for key in sorted(_LABELS)):
+            if values is not None:
+                present += np.bincount(np.asarray(values).ravel(), minlength=256)
         parts.append(_legend(present, labels, total))
     return np.concatenate([_widened(part, total) for part in parts])
 
@@ -96,8 +101,11 @@ def _row(frame: Frame, keys: list[str], labels: LabelSet | None, width: int, ran
             cells.append(_blank(size[0], width))
         elif key in ("image", "right"):
             cells.append(resize_image(values[key], size))
-        elif key == "semantic":
+        elif key in _LABELS:
             cells.append(_label_colours(resize_nearest(values[key], size), labels))
+        elif key in _SHARES:
+            cells.append(_share_colours(resize_nearest(values[key], size)))
+            cells.append(_bar(size[0], *ranges[key], shares=True))
         else:
             near_is_high = key == "disparity"
             cells.append(_value_colours(_shown(values[key], size, key), *ranges[key], near_is_high))
@@ -144,16 +152,22 @@ def _value_colours(values: NDArray[np.float32], low: float, high: float, near_is
     return coloured
 
 
-def _bar(height: int, low: float, high: float, near_is_high: bool = False) -> Picture:
-    floor = max(low, 1e-3)
-    scale = np.geomspace(floor, max(high, floor * 1.01), max(height - 12, 1), dtype=np.float32)[:, None]
+def _share_colours(values: NDArray[np.float32]) -> Picture:
+    """0 is black, 1 is white, in even steps."""
+    return (values.clip(0, 1) * np.float32(255)).round().astype(np.uint8)[..., None].repeat(3, axis=2)
+
+
+def _bar(height: int, low: float, high: float, near_is_high: bool = False, *, shares: bool = False) -> Picture:
     canvas = Image.fromarray(_blank(height, _BAR))
-    canvas.paste(Image.fromarray(_value_colours(np.repeat(scale, 12, axis=1), low, high, near_is_high)), (4, 6))
+    steps, floor = max(height - 12, 1), max(low, 1e-3)
+    scale = np.linspace(1, 0, steps) if shares else np.geomspace(floor, max(high, floor * 1.01), steps)
+    column = scale.astype(np.float32)[:, None].repeat(12, axis=1)
+    canvas.paste(Image.fromarray(_share_colours(column) if shares else _value_colours(column, low, high, near_is_high)), (4, 6))
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=11)
     ticks = max(2, min(5, height // 32))
     for part in np.linspace(0, 1, ticks):
         y = 6 + part * (height - 13)
-        value = floor * (high / floor) ** part
+        value = 1 - part if shares else floor * (high / floor) ** part
         draw.line((16, y, 19, y), fill=_INK)
         draw.text((22, y), f"{value:.2f}" if value < 10 else f"{value:.0f}", font=font, fill=_INK, anchor="lm")
     return np.asarray(canvas)

@@ -38,13 +38,14 @@ class PseudoLabelled(WrappedDataset):
     Args:
         dataset: whose frames were labelled, with the same settings.
         pseudo: which folder, and how it is read.
+        complete: whether a frame without pseudo labels is an error; if not, it is left out.
 
     Raises:
         DataError: the folder is none of pseudo labels, was made of another data set, or lacks a frame.
         ConfigError: the folder lacks what `pseudo` asks for, or its classes are not those of the data.
     """
 
-    def __init__(self, dataset: SceneDataset, pseudo: Pseudo) -> None:
+    def __init__(self, dataset: SceneDataset, pseudo: Pseudo, *, complete: bool = True) -> None:
         super().__init__(dataset)
         self.pseudo, self._root = pseudo, Path(pseudo.root).expanduser()
         self._made = read_settings(self._root)
@@ -56,7 +57,11 @@ class PseudoLabelled(WrappedDataset):
         self._folder, self._print = PseudoFolder(self._root, dataset, taught), fingerprint(self._made)
         # what a cached copy depends on, as text: objects are no part of a fingerprint
         self.settings = (repr(pseudo), self._print)
-        if lacking := [frame_id for frame_id in self.ids if not self._folder.record_path(frame_id).is_file()]:
+        self._numbers = {frame_id: number for number, frame_id in enumerate(dataset.ids)}
+        lacking = [frame_id for frame_id in self.ids if not self._folder.record_path(frame_id).is_file()]
+        if not complete and len(lacking) < len(self.ids):
+            self.ids = [frame_id for frame_id in self.ids if frame_id not in set(lacking)]
+        elif lacking:
             more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
             raise DataError(f"{self._root}: no pseudo labels of {', '.join(lacking[:_NAMED])}{more}. Run `{self._command()}`.")
         self._kinds = frozenset(self._record(self.ids[0])["kinds"]) if self.ids else frozenset()
@@ -86,7 +91,7 @@ class PseudoLabelled(WrappedDataset):
             ShapeError: a pseudo label has not the size of its image.
         """
         frame_id = self.ids[index]
-        found: dict[str, Any] = {**self.dataset.frame(index)}
+        found: dict[str, Any] = {**self.dataset.frame(self._numbers[frame_id])}
         record = self._record(frame_id)
         for view in self._views:
             size = _size(found, view)
