@@ -286,6 +286,14 @@ def test_every_parameter_is_in_one_group() -> None:
     assert made().optimisers()["all"].defaults["betas"] == (0.9, 0.999)
 
 
+def test_what_settings_decide_of_the_weights_is_in_the_decoders() -> None:
+    names = [name for name, _ in made().named_parameters()]
+    for prefix in PseudoMTLConfig.meanings.values():
+        meant = [name for name in names if name.startswith(prefix)]
+        assert meant
+        assert not any("backbone" in name for name in meant)  # which any method may bring
+
+
 @pytest.mark.parametrize("changes", [{}, {"backbone": "vgg11", "upsampling": "unpool", "head_stride": 1}], ids=["bilinear", "unpool"])
 def test_the_onnx_file_answers_as_torch_beyond_the_size_of_the_trace(changes: dict[str, Any], tmp_path: Path) -> None:
     method = made(**changes)

@@ -53,7 +53,7 @@ class PseudoMTLConfig:
     )  # fmt: skip
     """Keys of `Sample` that the whole method trains on; here, so that `diorama methods` answers without torch."""
 
-    meanings: ClassVar[dict[str, str]] = {"depth_scale": "network.depth.", "upsampling": "network."}
+    meanings: ClassVar[dict[str, str]] = {"depth_scale": "network.depth.", "upsampling": "network.semantic."}
     """Settings that no shape shows -> beginning of the names of the weights that mean something else under another value."""
 
     classes: int = 19
