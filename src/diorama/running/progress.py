@@ -31,6 +31,7 @@ class TrainingProgress:
     def __init__(self, total: int, done: int, *, shown: bool = True) -> None:
         self.total, self.done, self.shown = total, done, shown
         self.smooth: dict[str, float] = {}
+        self.stage = ""
         self.said = time.perf_counter()
         console = Console(stderr=True)
         self.bar = None
@@ -60,6 +61,8 @@ class TrainingProgress:
     def advance(self, stage: str, terms: Mapping[str, float], speed: float) -> None:
         """One step is done."""
         self.done += 1
+        if stage != self.stage:  # one stage's mean of a term says nothing about the next one's
+            self.stage, self.smooth = stage, {}
         for name, value in terms.items():
             self.smooth[name] = SMOOTH * self.smooth.get(name, value) + (1 - SMOOTH) * value
         losses = "  ".join(f"{name} {self.smooth[name]:.3f}" for name in terms)
