@@ -40,6 +40,22 @@ def test_official_layout_comes_back(scenes: Path, frame: Make) -> None:
     assert len(list(dataset.files())) == 9
 
 
+def test_scenes_with_all_nine_views_lack_nothing(tmp_path: Path) -> None:
+    (scene := tmp_path / "cones").mkdir()
+    for number in range(9):  # as the zip of 2003 unpacks
+        cv2.imwrite(str(scene / f"im{number}.png"), np.full((6, 16, 3), number, np.uint8))
+    for number in (2, 6):
+        cv2.imwrite(str(scene / f"disp{number}.png"), np.full((6, 16), 4 * number, np.uint8))
+    dataset = Middlebury(tmp_path)
+    assert dataset.check() == []
+    assert [dataset[0][key].max() for key in ("image", "right", "disparity")] == [2, 6, 2]
+    (scene / "disp2.png").unlink()
+    (tmp_path / "other").mkdir()
+    for name in ("view1", "view5", "disp1"):
+        cv2.imwrite(str(tmp_path / "other" / f"{name}.png"), np.full((6, 16), 4, np.uint8))
+    assert "1 scenes lack a file (first: cones, disparity)" in Middlebury(tmp_path).check()[0]
+
+
 def test_scenes_are_parted_by_name(scenes: Path) -> None:
     assert Middlebury(scenes, "train", held_out=["scene_1"]).ids == ["scene_0", "scene_2"]
     assert Middlebury(scenes, "test", held_out=["scene_1"]).ids == ["scene_1"]

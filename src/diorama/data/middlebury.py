@@ -122,6 +122,7 @@ class Middlebury(SceneDataset):
 
     def _found(self, folder: Path) -> dict[str, Path]:
         """Key -> file of a scene; empty if it is none."""
+        lacking: list[str] = []  # scenes of 2001 and 2003 come with nine views, among them im0 and im1
         for edition in _EDITIONS:
             paths = {
                 key: path
@@ -132,5 +133,6 @@ class Middlebury(SceneDataset):
             if len(paths) == len(edition):
                 return paths
             if paths:
-                self._lacking.append(f"{folder.name}, {' and '.join(sorted(set(edition) - set(paths)))}")
+                lacking.append(f"{folder.name}, {' and '.join(sorted(set(edition) - set(paths)))}")
+        self._lacking += lacking[:1]
         return {}
