@@ -158,6 +158,17 @@ def test_a_folder_of_both_views(tmp_path: Path) -> None:
         teacher(photo(12, 16), "a")
 
 
+def test_files_of_another_drive_are_not_taken(tmp_path: Path) -> None:
+    for name, value in (("drive_2/image_02/0000.png", 2), ("image_02/0001.png", 1), ("0002.png", 0)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        io.write_label_png(tmp_path / name, np.full((6, 8), value, np.uint8))
+    teacher = load_teacher(tmp_path, THREE)
+    for frame_id, value in (("drive_2/image_02/0000", 2), ("drive_2/0000", 2), ("0000", 2), ("drive_1/image_02/0001", 1), ("any/0002", 0)):
+        assert teacher(photo(6, 8), frame_id).semantic.max() == value
+    with pytest.raises(DataError, match="no left label map of 'drive_1/image_02/0000'"):
+        teacher(photo(6, 8), "drive_1/image_02/0000")
+
+
 def test_a_folder_of_left_views_in_the_official_place(tmp_path: Path) -> None:
     place = tmp_path / "gtFine" / "train" / "ulm"
     place.mkdir(parents=True)

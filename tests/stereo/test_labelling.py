@@ -65,6 +65,11 @@ def test_drives_whose_frames_share_their_numbers_do_not_mix(tmp_path: Path) -> N
         assert set(np.unique(found.maps["disparity"])) == {number}
     with pytest.raises(DataError, match="the same name as"):
         labeller(frame_of("0000000000", "data/0000000000.png"), look=False)
+    one = tmp_path / "one"
+    write_disparity(one / "drive_2" / "0000000001.npy", np.full((8, 32), 4, np.float32))
+    labeller = Labeller(Labelling(matcher=str(one), save=("disparity", "agrees")))
+    with pytest.raises(DataError, match="no disparity of 'drive_3/image_02/0000000001', only one of that name in another folder"):
+        labeller(frame_of("drive_3/image_02/0000000001", "data/1.png"), look=False)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no disparity file"):
         Labeller(Labelling(matcher=str(tmp_path / "empty")))

@@ -12,6 +12,7 @@ from diorama.data import io
 from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, CITYSCAPES34_TO_7, CITYSCAPES34_TO_19, LabelSet, convert
 from diorama.errors import DataError, ShapeError
 from diorama.running.taught import DepthUnit, Taught, View
+from diorama.stereo.files import of_frame
 from diorama.types import IGNORE
 
 CONFIDENCE_SCALE = 65535
@@ -25,7 +26,8 @@ _DEPTH = (".depth.png", ".depth.npy", ".depth.pfm")
 class FolderTeacher:
     """Label maps, confidence and depth that something else made, found by frame id.
 
-    Below `DIR/left` and `DIR/right` (or below `DIR` itself for left views alone), anywhere, by the whole id or its last part:
+    Below `DIR/left` and `DIR/right` (or below `DIR` itself for left views alone), anywhere, by the whole id or
+    its last part (in no folder of another frame):
 
     | file | holds |
     |---|---|
@@ -49,9 +51,9 @@ class FolderTeacher:
         self.root, self.name = Path(root), Path(root).name
         views = {view: self.root / view for view in ("left", "right") if (self.root / view).is_dir()}
         views = views or {"left": self.root}
-        self._semantic = {view: _indexed(folder, _SEMANTIC) for view, folder in views.items()} if labels is not None else {}
-        self._confidence = {view: _indexed(folder, _CONFIDENCE) for view, folder in views.items()}
-        self._depth = {view: _indexed(folder, _DEPTH) for view, folder in views.items()}
+        self._semantic = {view: _Files(folder, _SEMANTIC) for view, folder in views.items()} if labels is not None else {}
+        self._confidence = {view: _Files(folder, _CONFIDENCE) for view, folder in views.items()}
+        self._depth = {view: _Files(folder, _DEPTH) for view, folder in views.items()}
         has_depth, has_labels = any(self._depth.values()), any(self._semantic.values())
         if not (has_depth or has_labels):
             raise DataError(
@@ -73,7 +75,7 @@ class FolderTeacher:
         if self._semantic.get(view):
             path = self._file(self._semantic[view], frame_id, f"{view} label map")
             semantic = _fits(path, self._read(path), size)
-            sure = _known(self._confidence[view], frame_id)
+            sure = self._confidence[view].of(frame_id)
             confidence = np.ones(size, np.float32) if sure is None else _fits(sure, _read_confidence(sure), size)
             confidence = np.where(semantic == IGNORE, np.float32(0), confidence)
         if self._depth.get(view):
@@ -81,8 +83,8 @@ class FolderTeacher:
             depth = _fits(path, io.read_depth(path, unrecorded=256.0), size)
         return Taught(semantic, confidence, depth)
 
-    def _file(self, files: dict[str, Path], frame_id: str, what: str) -> Path:
-        path = _known(files, frame_id)
+    def _file(self, files: _Files, frame_id: str, what: str) -> Path:
+        path = files.of(frame_id)
         if path is None:
             raise DataError(f"{self.root}: no {what} of '{frame_id}'. Add the file, or leave the frame out.")
         return path
@@ -106,26 +108,42 @@ class FolderTeacher:
         return ids.astype(np.uint8)
 
 
-def _indexed(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """{id: file} below `folder`, by the whole path without its ending and, where that is unambiguous, by its last part."""
-    others = tuple(ending for ending in (*_SEMANTIC, *_CONFIDENCE, *_DEPTH, ".overlay.png", ".panel.png") if ending != ".png")
-    found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
-        ending = next((ending for ending in endings if path.name.endswith(ending)), None)
-        if ending is None or (ending == ".png" and path.name.endswith(others)):
-            continue
-        key = path.relative_to(folder).as_posix()[: -len(ending)]
-        if key in found:
-            raise DataError(f"{path}: the same frame as {found[key].name}. Keep one file per frame.")
-        found[key] = path
-    short: dict[str, list[Path]] = {}
-    for key, path in found.items():
-        short.setdefault(key.rsplit("/", 1)[-1], []).append(path)
-    return {**{key: paths[0] for key, paths in short.items() if len(paths) == 1}, **found}
+class _Files:
+    """The files below `folder` that have one of `endings`, by frame id.
 
+    Args:
+        folder: the files of one view.
+        endings: what follows the id.
 
-def _known(files: dict[str, Path], frame_id: str) -> Path | None:
-    return files.get(frame_id) or files.get(frame_id.rsplit("/", 1)[-1])
+    Raises:
+        DataError: two files of one id.
+    """
+
+    def __init__(self, folder: Path, endings: tuple[str, ...]) -> None:
+        others = tuple(ending for ending in (*_SEMANTIC, *_CONFIDENCE, *_DEPTH, ".overlay.png", ".panel.png") if ending != ".png")
+        self.folder = folder
+        self._by_id: dict[str, Path] = {}
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+            ending = next((ending for ending in endings if path.name.endswith(ending)), None)
+            if ending is None or (ending == ".png" and path.name.endswith(others)):
+                continue
+            key = path.relative_to(folder).as_posix()[: -len(ending)]
+            if key in self._by_id:
+                raise DataError(f"{path}: the same frame as {self._by_id[key].name}. Keep one file per frame.")
+            self._by_id[key] = path
+        self._by_last: dict[str, list[Path]] = {}
+        for key, path in self._by_id.items():
+            self._by_last.setdefault(key.rsplit("/", 1)[-1], []).append(path)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def of(self, frame_id: str) -> Path | None:
+        """The file of the whole id, else the only one of its last part, unless its folders are those of another frame."""
+        if frame_id in self._by_id:
+            return self._by_id[frame_id]
+        alike = self._by_last.get(frame_id.rsplit("/", 1)[-1], [])
+        return alike[0] if len(alike) == 1 and of_frame(alike[0].relative_to(self.folder).parent.parts, frame_id) else None
 
 
 def _read_confidence(path: Path) -> NDArray[np.float32]:

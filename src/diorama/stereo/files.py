@@ -11,6 +11,7 @@ PFM and NPY hold pixels as floats; there 0, negative, infinite and NaN are unkno
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,6 +137,10 @@ class DisparityFolder:
         """Stems that have a left view."""
         return sorted(self._left)
 
+    def belongs(self, stem: str, frame_id: str) -> bool:
+        """Whether the folders that the left view of this stem lies in are not those of another frame, see `of_frame`."""
+        return of_frame(self._left[stem].relative_to(self.root).parent.parts[bool(self._right) :], frame_id)
+
     def pair(self, stem: str, shape: tuple[int, int], tolerance: float = 1.0, fill: Fill = "missing") -> Pair:
         """Both views of the pair whose left image `(H, W)` of `shape` has this stem, checked against each other.
 
@@ -153,6 +158,20 @@ class DisparityFolder:
                 raise ShapeError(f"{files[stem]}: disparity {disparity.shape}, image {tuple(shape)}. Match the images at their own size.")
             views.append(disparity)
         return checked(views[0], views[1] if len(views) == 2 else other_view(views[0]), tolerance, fill)
+
+
+def of_frame(folders: Sequence[str], frame_id: str) -> bool:
+    """Whether a file with the name of a frame is that frame's: the folders of one are, in their order, among those of the other.
+
+    Drives number their frames alike: `drive_2/0003.png` is no file of the frame `drive_1/0003`, but `0003.png` may be one.
+    """
+    own = frame_id.split("/")[:-1]
+    return _among(folders, own) or _among(own, folders)
+
+
+def _among(some: Sequence[str], others: Sequence[str]) -> bool:
+    rest = iter(others)
+    return all(one in rest for one in some)
 
 
 def _by_stem(root: Path) -> dict[str, Path]:

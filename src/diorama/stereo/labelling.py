@@ -228,7 +228,12 @@ class Labeller:
             self._folders[root] = opened, frozenset(opened.ids)
         folder, known = self._folders[root]
         stems = (Path(str(frame["meta"]["path"])).stem, last, f"{last}_disparity")
-        return folder, next((stem for stem in stems if stem in known), last)
+        stem = next((stem for stem in stems if stem in known), last)
+        if stem in known and root == Path(self.labelling.matcher) and not folder.belongs(stem, frame_id):
+            raise DataError(
+                f"{root}: no disparity of '{frame_id}', only one of that name in another folder. Match the pair, or leave it out."
+            )
+        return folder, stem
 
     def _confidence(self, frame: Frame, pair: Pair, matcher: Matching | None, *, right: bool) -> tuple[F32, float | None]:
         """`(H, W)` in 0..1 of a view, and the threshold of this image where the confidence says one."""
