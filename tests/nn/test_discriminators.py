@@ -1,4 +1,4 @@
-"""The discriminator's receptive field and sizes; what the image buffer returns, by statistics and against a simulation in plain Python."""
+"""Receptive fields and sizes of the discriminators; what the image buffer returns, by statistics and a simulation in plain Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from diorama.errors import ConfigError, ModelError, ShapeError
-from diorama.nn.discriminators import ImageBuffer, PatchDiscriminator
+from diorama.nn.discriminators import DomainDiscriminator, ImageBuffer, PatchDiscriminator
 
 
 def without_norms(network: PatchDiscriminator) -> nn.Sequential:
@@ -195,3 +195,49 @@ def test_bad_buffers() -> None:
         buffer.exchange(torch.zeros(1, 2, 3, 5), [1])
     with pytest.raises(ModelError, match="2 stored images for a buffer of 1; resume with the buffer size of the run"):
         ImageBuffer(1).load(buffer.state())
+
+
+def test_one_score_of_domains_sees_ninety_four_pixels() -> None:
+    """1 -> 4 -> 10 -> 22 -> 46 -> 94 by hand: each 4x4 kernel of stride 2 makes r of 2 r + 2; scores lie 32 pixels apart."""
+    torch.manual_seed(0)
+    body = DomainDiscriminator(2, 3, width=2).double().eval().body
+    image = torch.rand(1, 2, 256, 256, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(body(image)[0, 0, 3, 4], image)
+    rows, columns = (gradient[0].abs().sum((0, axis)).nonzero().flatten() for axis in (2, 1))
+    assert len(rows) == len(columns) == 94
+    assert int(rows[-1] - rows[0]) == int(columns[-1] - columns[0]) == 93
+    (gradient,) = torch.autograd.grad(body(image)[0, 0, 4, 4], image)
+    assert int(gradient[0].abs().sum((0, 2)).nonzero()[0] - rows[0]) == 32
+
+
+@pytest.mark.parametrize(("size", "judged"), [((256, 256), (8, 8)), ((384, 384), (12, 12)), ((32, 64), (1, 2)), ((47, 33), (1, 1))])
+def test_sizes_of_the_scores_of_domains(size: tuple[int, int], judged: tuple[int, int]) -> None:
+    network, maps = DomainDiscriminator(1, 3, width=2), torch.rand(2, 1, *size)
+    assert network.body(maps).shape == (2, 3, *judged)
+    assert network(maps).shape == (2, 3, *size)
+
+
+def test_only_the_first_four_convolutions_of_domains_have_unit_spectral_norm() -> None:
+    torch.manual_seed(0)
+    network, maps = DomainDiscriminator(5, 4, width=4), torch.rand(2, 5, 32, 32)
+    for _ in range(200):
+        network(maps)
+    convolutions = [part for part in network.body if isinstance(part, nn.Conv2d)]
+    assert [part.out_channels for part in convolutions] == [4, 8, 16, 32, 4]
+    largest = [float(torch.linalg.matrix_norm(part.weight.detach().flatten(1), 2)) for part in convolutions]
+    assert largest[:4] == pytest.approx([1.0] * 4, abs=2e-3)
+    assert not hasattr(convolutions[4], "parametrizations")
+    # one power iteration per forward in training, none in evaluation
+    vector = convolutions[0].parametrizations.weight[0]._u.clone()
+    convolutions[0].parametrizations.weight.original.data.mul_(torch.rand(4, 1, 1, 1))
+    network.eval()(maps)
+    assert torch.equal(vector, convolutions[0].parametrizations.weight[0]._u)
+    network.train()(maps)
+    assert not torch.equal(vector, convolutions[0].parametrizations.weight[0]._u)
+
+
+def test_a_discriminator_without_domains_or_with_too_small_a_map_is_told() -> None:
+    with pytest.raises(ConfigError, match="give 2 domains or more"):
+        DomainDiscriminator(3, 1)
+    with pytest.raises(ShapeError, match="use 32 x 32 or more"):
+        DomainDiscriminator(3, 2, width=2)(torch.rand(1, 3, 31, 64))

@@ -1,18 +1,23 @@
-"""What judges generated images: the 70x70 PatchGAN discriminator and the buffer of images generated earlier."""
+"""What judges images and maps: the 70x70 PatchGAN, the discriminator of domains, and the buffer of images generated earlier."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from diorama.errors import ConfigError, ModelError, ShapeError
 from diorama.nn.generators import InstanceNorm, arranged, initialise
 
 SMALLEST = 24
 """Pixels that the shorter side of a discriminator's input must have to leave one judgement."""
+SMALLEST_MAP = 32
+"""The same for a discriminator of domains."""
 
 
 class PatchDiscriminator(nn.Module):
@@ -54,6 +59,44 @@ class PatchDiscriminator(nn.Module):
             raise ShapeError(f"{height} x {width} pixels are too small for a discriminator; use {SMALLEST} x {SMALLEST} or more.")
         judged: Tensor = self.body(arranged(image))
         return judged if judged.dtype == torch.float64 else judged.float()
+
+
+class DomainDiscriminator(nn.Module):
+    """What tells where a map of one task comes from: class 0 the ground truth, class k the predictions on data set k (SemiMTL, sec. 3.4).
+
+    Five 4x4 convolutions of stride 2, padding 1, to 64, 128, 256, 512 and `domains` channels; the first four with spectral norm and
+    LeakyReLU 0.2. Every score sees 94x94 pixels: 256x256 give 8x8 scores, 384x384 give 12x12. They are resized to the map.
+
+    Args:
+        inputs: channels of the maps: classes, or 1 for depth.
+        domains: K + 1 for K data sets.
+        width: channels of the first convolution (the paper's 64).
+
+    Raises:
+        ConfigError: there is nothing to tell apart, or a size is below 1.
+    """
+
+    def __init__(self, inputs: int, domains: int, width: int = 64) -> None:
+        super().__init__()
+        if min(inputs, width) < 1 or domains < 2:
+            raise ConfigError(f"a discriminator of {inputs} inputs, {width} channels and {domains} domains; give 2 domains or more.")
+        layers: list[nn.Module] = []
+        for before, after in pairwise((inputs, width, 2 * width, 4 * width, 8 * width)):
+            layers += [spectral_norm(nn.Conv2d(before, after, 4, stride=2, padding=1)), nn.LeakyReLU(0.2, inplace=True)]
+        self.body = nn.Sequential(*layers, nn.Conv2d(8 * width, domains, 4, stride=2, padding=1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """`(B, inputs, H, W)` -> scores before the softmax `(B, domains, H, W)`; float32 or better.
+
+        Raises:
+            ShapeError: a side is shorter than 32 pixels.
+        """
+        if min(maps.shape[-2:]) < SMALLEST_MAP:
+            height, width = maps.shape[-2:]
+            raise ShapeError(f"{height} x {width} pixels are too small for a discriminator of domains; use 32 x 32 or more.")
+        with torch.autocast(maps.device.type, enabled=False):
+            scores: Tensor = self.body(maps if maps.dtype == torch.float64 else maps.float())
+            return F.interpolate(scores, size=maps.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class ImageBuffer:
