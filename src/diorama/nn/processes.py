@@ -56,3 +56,12 @@ def shared_weight(weight: Tensor) -> Tensor:
         world = dist.get_world_size()
         dist.all_reduce(total, op=dist.ReduceOp.SUM)
     return torch.where(total > 0, total, torch.ones_like(total)) / world
+
+
+def shared_mean(value: Tensor) -> Tensor:
+    """The mean of `value` `()` over all processes, detached; every process must call."""
+    total = value.detach().clone()
+    if _together():
+        dist.all_reduce(total, op=dist.ReduceOp.SUM)
+        total /= dist.get_world_size()
+    return total
