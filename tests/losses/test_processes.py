@@ -20,6 +20,7 @@ import torch.distributed as dist
 from diorama.losses.consistency import consistency_loss
 from diorama.losses.cross_view import Views, depth_across, semantic_across, semantic_of_view
 from diorama.losses.depth import depth_loss
+from diorama.losses.domain import domain_loss
 from diorama.losses.reconstruction import completion_loss, reconstruction_loss, uncertainty_loss
 from diorama.losses.segmentation import weighted_cross_entropy
 from diorama.nn.attention import attention_loss, supervised_attention
@@ -49,6 +50,7 @@ def losses(samples):
     terms["segmentation"] = weighted_cross_entropy(f, s, torch.tensor([0.2, 0.5, 0.9]))
     terms["consistency"] = consistency_loss(f, f * 2 + 1, s, 3.0, 4.0)
     terms["attention"] = attention_loss(rows, rows, s.flatten(1))
+    terms["domain"] = domain_loss(f, (0, 2), depth[samples])
     attended, terms["supervised"] = supervised_attention(rows, rows, rows, s.flatten(1))
     # the depth of the first sample is unknown almost everywhere: its views meet nowhere
     warps = [find(depth[samples], torch.full((len(samples),), 4.0), right) for right in (False, True)]
@@ -99,7 +101,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert set(report) == {
             *("berhu", "pair", "normal", "segmentation", "consistency", "attention", "supervised"),
             *("completion l2", "completion l1", "completion rmse", "reconstruction", "uncertainty"),
-            *("depth across", "semantic across", "semantic of view"),
+            *("depth across", "semantic across", "semantic of view", "domain"),
         }
         for name, found in report.items():
             assert found["one"] > 0, name

@@ -78,12 +78,12 @@ class DeltaM:
 
 
 def gain(value: float, baseline: float, better: Better) -> float:
-    """(-1)^(lower is better) (M - M_b) / M_b: positive means better than the baseline."""
+    """(-1)^(lower is better) (M - M_b) / M_b (SemiMTL, Eq. 10): positive means better than the baseline."""
     return (value - baseline) / baseline * (1.0 if better == "higher" else -1.0)
 
 
 def delta_m(runs: Sequence[Run], baselines: Sequence[Run], names: Sequence[str] = TASK_METRICS) -> DeltaM:
-    """1/T sum of `gain` over the tasks, mean over seeds with a 95 % t-interval; for one run an interval over images.
+    """1/T sum of `gain` over the tasks (SemiMTL, Eq. 10), mean over seeds with a 95 % t-interval; for one run one over images.
 
     Runs and baselines are paired by seed where both have the same seeds; otherwise each run is held against the mean baseline.
 
