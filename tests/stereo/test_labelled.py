@@ -19,7 +19,9 @@ from diorama.data.cache import CachedDataset, fingerprint
 from diorama.data.cityscapes import Cityscapes
 from diorama.data.fixtures import make
 from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, LabelSet
+from diorama.data.world.dataset import WorldStreet
 from diorama.errors import ConfigError, DataError, ShapeError
+from diorama.running.pseudo_label import pseudo_label
 from diorama.stereo import pseudo_folder
 from diorama.stereo.labelled import PseudoLabelled
 from diorama.stereo.labelling import Labelling
@@ -242,6 +244,33 @@ def test_the_command_has_the_settings_of_the_data(city: Path, tmp_path: Path) ->
         PseudoLabelled(dataset, Pseudo(str(tmp_path)))
     assert "--data.rows '[0, 32]' --splits train" in str(caught.value)
     assert "--data.classes" not in str(caught.value)
+
+
+def test_the_command_has_the_settings_of_the_teacher(city: Path, tmp_path: Path) -> None:
+    dataset = Cityscapes(city, keys=KEYS)
+    store(dataset, tmp_path)
+    settings = json.loads((tmp_path / "pseudo.json").read_text())
+    settings["teacher"] = {"source": "hf:owner/net", "unmapped": "ignore", "depth_unit": "inverse"}
+    (tmp_path / "pseudo.json").write_text(json.dumps(settings))
+    with pytest.raises(DataError) as caught:
+        PseudoLabelled(dataset, Pseudo(str(tmp_path)))
+    assert "--teacher hf:owner/net --unmapped ignore --depth-unit inverse --labels cityscapes19" in str(caught.value)
+
+
+def test_pictures_of_one_size_that_show_something_else_are_refused(city: Path, tmp_path: Path) -> None:
+    labelling, settings = Labelling(save=("disparity", "agrees")), Pseudo(str(tmp_path / "out"), threshold="none")
+    pseudo_label("cityscapes", tmp_path / "out", data={"root": city, "rows": (0, 48)}, labelling=labelling, workers=1, progress=False)
+    assert PseudoLabelled(Cityscapes(city, keys=KEYS, rows=(0, 48)), settings)[0]["pseudo_depth"].shape == (48, 192)
+    with pytest.raises(ConfigError, match=r"labelled with data.rows \[0, 48\], now it is \[16, 64\]. Set data.rows to"):
+        PseudoLabelled(Cityscapes(city, keys=KEYS, rows=(16, 64)), settings)
+    with pytest.raises(ConfigError, match=r"now it is null"):
+        PseudoLabelled(Cityscapes(city, keys=KEYS), settings)
+    world: dict[str, Any] = {"frames": 1, "size": (64, 192)}
+    pseudo_label("world_street", tmp_path / "w", data=world, labelling=labelling, workers=1, progress=False)
+    settings = replace(settings, root=str(tmp_path / "w"))
+    assert PseudoLabelled(WorldStreet(**world, stereo=False), settings)[0]["pseudo_depth"].shape == (64, 192)
+    with pytest.raises(ConfigError, match='labelled with data.style "mixed", now it is "mill"'):
+        PseudoLabelled(WorldStreet(**world, style="mill"), settings)
 
 
 def test_labels_of_other_data_sizes_and_formats_are_refused(city: Path, tmp_path: Path) -> None:

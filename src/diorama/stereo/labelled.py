@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from diorama import catalog
 from diorama.data.base import SceneDataset, WrappedDataset
-from diorama.data.labels import LabelSet
+from diorama.data.labels import KNOWN_SETS, LabelSet
 from diorama.errors import ConfigError, DataError, ShapeError
 from diorama.parsing import plain
 from diorama.stereo.confidence import hard_threshold, soft_threshold
@@ -27,6 +27,8 @@ from diorama.types import IGNORE, Frame
 F32 = NDArray[np.float32]
 
 _NAMED = 3
+_PICTURED = ("rows", "crop", "size", "style", "seed")
+"""Arguments of data sets that change what a frame shows while its id, and maybe its size, stays."""
 
 
 class PseudoLabelled(WrappedDataset):
@@ -65,6 +67,7 @@ class PseudoLabelled(WrappedDataset):
             more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
             raise DataError(f"{self._root}: no pseudo labels of {', '.join(lacking[:_NAMED])}{more}. Run `{self._command()}`.")
         self._kinds = frozenset(self._record(self.ids[0])["kinds"]) if self.ids else frozenset()
+        self._require_same_pictures()
         self._views = [view for view in ("", "_right") if {f"disparity{view}", f"depth{view}"} & self._kinds]
         self._require(taught)
         self._left_labels = pseudo.labels == "pseudo" or (pseudo.labels == "auto" and "semantic" not in dataset.provides)
@@ -169,17 +172,37 @@ class PseudoLabelled(WrappedDataset):
                 "pseudo.labels: truth, or make them again with --labels."
             )
 
+    def _require_same_pictures(self) -> None:
+        """Return if the frames show what they showed when they were labelled."""
+        fields = self._fields()
+        for key in _PICTURED:
+            if key in fields and hasattr(self.dataset, key):
+                then, now = self._made["data"].get(key, plain(fields[key].default)), plain(getattr(self.dataset, key))
+                if then != now:
+                    raise ConfigError(
+                        f"{self._root}: labelled with data.{key} {json.dumps(then)}, now it is {json.dumps(now)}. Set data.{key} to "
+                        "that, or label these frames into another folder."
+                    )
+
+    def _fields(self) -> Mapping[str, inspect.Parameter]:
+        """Arguments of the data set."""
+        return inspect.signature(catalog.dataset(self.name)).parameters if self.name in catalog.names("datasets") else {}
+
     def _command(self) -> str:
         """What makes the missing labels, with the settings of the folder."""
         words = ["diorama", "pseudo-label", "--data", self.name]
         words += ["--data.root", str(self.root)] if self.root else []
-        fields = inspect.signature(catalog.dataset(self.name)).parameters if self.name in catalog.names("datasets") else {}
+        fields = self._fields()
         for key, value in self._made["data"].items():
             if key in fields and value != plain(fields[key].default):
                 words += [f"--data.{key}", json.dumps(value) if isinstance(value, list) else str(value)]
         words += ["--splits", self.split, "--out", str(self._root)]
         if teacher := self._made.get("teacher"):
             words += ["--teacher", str(teacher["source"])]
+            words += ["--unmapped", "ignore"] if teacher.get("unmapped") == "ignore" else []
+            words += ["--depth-unit", str(teacher["depth_unit"])] if teacher.get("depth_unit") else []
+            name = self._made.get("labels", {}).get("name")
+            words += ["--labels", str(name)] if name in {labels.name for labels in KNOWN_SETS} else []
         usual = Labelling().to_dict()
         for key, value in self._made.get("labelling", {}).items():
             if value != usual.get(key):
