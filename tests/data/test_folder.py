@@ -268,3 +268,18 @@ def test_camera_files(root: Path) -> None:
         (root / "intrinsics" / "b.txt").write_text(text)
         with pytest.raises(DataError, match=expected):
             dataset[1]
+
+
+def test_one_camera_for_all_may_be_asked_for_as_any_key(root: Path) -> None:
+    keys = ["image", "intrinsics", "baseline"]
+    with pytest.raises(DataError, match="no intrinsics files .* say `intrinsics` and `baseline` of all frames in dataset.yaml"):
+        Folder(root, "all", keys=keys)
+    camera = "classes: [road, car, tree]\nintrinsics: {fx: 5, fy: 5, cx: 2.5, cy: 1.5}\n"
+    (root / "dataset.yaml").write_text(camera)
+    with pytest.raises(DataError, match="no baseline. Write `baseline: METRES`"):
+        Folder(root, "all", keys=keys)
+    (root / "dataset.yaml").write_text(camera + "baseline: 0.5\n")
+    dataset = Folder(root, "all", keys=keys)
+    assert dataset.provides == set(keys)
+    assert dataset[0]["baseline"] == 0.5
+    assert dataset[0]["intrinsics"].tolist() == [[5, 0, 2.5], [0, 5, 1.5], [0, 0, 1]]

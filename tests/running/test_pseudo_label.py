@@ -382,6 +382,23 @@ def test_two_runs_at_once_do_not_mix(made: Path, tmp_path: Path, capsys: pytest.
     assert not list((tmp_path / "out").rglob(".*"))
 
 
+def test_the_last_moment_of_another_run_lets_only_one_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    from diorama.stereo.pseudo_folder import alone
+
+    really = fcntl.flock
+
+    def just_removed(file: Any, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", really)
+        (tmp_path / ".it.lock").unlink()  # the run that had it ends between our opening and our locking
+        really(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", just_removed)
+    with alone(tmp_path, "it"), pytest.raises(DataError, match="another process"), alone(tmp_path, "it"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_confidence_of_a_network(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -455,7 +472,15 @@ def test_one_camera_for_all_and_a_missing_right_view(tmp_path: Path, capsys: pyt
     words = ["pseudo-label", "--data", f"folder:{rig}", "--workers", "1", "--out"]
     (rig / "dataset.yaml").write_text("")
     assert main([*words, str(tmp_path / "none")]) == 2
-    assert "folder has no calibration" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "folder has no calibration" in said
+    assert "say `intrinsics` and `baseline` of all frames in dataset.yaml" in said
+    (rig / "dataset.yaml").write_text("intrinsics: {fx: 200, fy: 200, cx: 95.5, cy: 31.5}\n")
+    assert main([*words, str(tmp_path / "none")]) == 2
+    assert "no baseline. Write `baseline: METRES`" in capsys.readouterr().err
+    (rig / "dataset.yaml").write_text("intrinsics: {fx: 200, fy: 200, cx: 95.5, cy: 31.5}\nbaseline: 250\n")
+    assert main([*words, str(tmp_path / "millimetres")]) == 1
+    assert "a baseline of 250 m: is it in millimetres" in capsys.readouterr().err
     (rig / "dataset.yaml").write_text("intrinsics: {fx: 200, fy: 200, cx: 95.5, cy: 31.5}\nbaseline: 0.25\n")
     assert main([*words, str(tmp_path / "out")]) == 1
     assert f"skipped {missing.stem}: no right view" in capsys.readouterr().err

@@ -173,11 +173,7 @@ def check_frame(frame: Frame, dataset: SceneDataset) -> list[tuple[Literal["erro
             found.append(("error", "the right view is a copy of the left one. Use the pair's own right image."))
     if "image" in frame and int(frame["image"].max()) == int(frame["image"].min()):
         found.append(("warning", "the image has one colour only. Look at the file."))
-    if "intrinsics" in frame:
-        found += _check_camera(frame)
-    if "baseline" in frame and not 0.001 < frame["baseline"] < 10:
-        found.append(("warning", f"a baseline of {frame['baseline']:g} m: is it in millimetres or centimetres? It has to be metres."))
-    return found
+    return found + check_camera(frame)
 
 
 def _check_semantic(semantic: NDArray[np.uint8], classes: int) -> list[tuple[Literal["error", "warning"], str]]:
@@ -207,12 +203,19 @@ def _check_depth(depth: NDArray[np.float32], key: str) -> list[tuple[Literal["er
     return []
 
 
-def _check_camera(frame: Frame) -> list[tuple[Literal["error", "warning"], str]]:
+def check_camera(frame: Frame) -> list[tuple[Literal["error", "warning"], str]]:
+    """(level, text) of each fault of the frame's `intrinsics` and `baseline`, as far as it has them."""
+    found: list[tuple[Literal["error", "warning"], str]] = []
+    if "baseline" in frame and not 0.001 < frame["baseline"] < 10:
+        found.append(("warning", f"a baseline of {frame['baseline']:g} m: is it in millimetres or centimetres? It has to be metres."))
+    if "intrinsics" not in frame:
+        return found
     matrix = frame["intrinsics"]
     fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
     size = next((frame[key].shape[:2] for key in ("image", "depth", "semantic") if key in frame), None)
     if not (fx > 0 and fy > 0):
-        return [("error", f"focal lengths {fx:g}, {fy:g} px are not positive. Mend the intrinsics.")]
-    if size and not (0 <= cx < size[1] and 0 <= cy < size[0]):
-        return [("warning", f"principal point ({cx:.0f}, {cy:.0f}) outside the {size[1]}x{size[0]} image: intrinsics of another size?")]
-    return []
+        found.append(("error", f"focal lengths {fx:g}, {fy:g} px are not positive. Mend the intrinsics."))
+    elif size and not (0 <= cx < size[1] and 0 <= cy < size[0]):
+        text = f"principal point ({cx:.0f}, {cy:.0f}) outside the {size[1]}x{size[0]} image: are the intrinsics of another size?"
+        found.append(("warning", f"{text} They have to be of the images."))
+    return found

@@ -50,6 +50,9 @@ FOLDERS = {
 }
 """Key of a frame -> names its folder may have."""
 
+CAMERA = ("intrinsics", "baseline")
+"""Keys that `dataset.yaml` may say for all frames."""
+
 _UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048}
 _SETTINGS = (
     "labels", "classes", "palette", "colours", "ids", "depth_scale", "depth_unit", "depth_cap", "disparity_scale", "intrinsics", "baseline",
@@ -109,9 +112,11 @@ class Folder(SceneDataset):
             self.labels, self._table = _label_set(self.root, self.settings)
         if "intrinsics" in self._keys and read_camera(self._files["intrinsics"][self.ids[0]])[1] is not None:
             self._keys |= {"baseline"}
-        fixed: set[str] = {key for key in ("intrinsics", "baseline") if key in self.settings}
+        fixed: set[str] = {key for key in CAMERA if key in self.settings}
         self._matrix = _matrix(self.root, self.settings["intrinsics"]) if "intrinsics" in fixed else None
         self.provides = frozenset({*self._keys, *fixed})
+        if "baseline" in (keys or ()) and "baseline" not in self.provides:
+            raise DataError(f"{self.root}: no baseline. Write `baseline: METRES` into {self.root / 'dataset.yaml'}.")
         if {"intrinsics", "baseline", "disparity"} <= self.provides:
             self.provides |= {"depth"}
 
@@ -170,19 +175,21 @@ class Folder(SceneDataset):
 
     def _choose_keys(self, keys: Sequence[str] | None) -> None:
         there = {key for key, files in self._files.items() if files}
-        for key in keys or ():
+        wanted = [key for key in keys or () if key not in CAMERA or key not in self.settings]
+        if "baseline" in wanted:  # the files of cameras may say it
+            wanted = [*(key for key in wanted if key != "baseline"), *({"intrinsics"} & there)]
+        for key in wanted:
             if key not in FOLDERS:
-                raise ConfigError(f"folder: unknown key '{key}': {suggest(key, FOLDERS)}")
+                raise ConfigError(f"folder: unknown key '{key}': {suggest(key, self.offers)}")
             if key not in there:
-                raise DataError(
-                    f"{self.root}: no {key} files for split '{self.split}'. Put them in {FOLDERS[key][0]}/, or ask for fewer keys."
-                )
+                other = "say `intrinsics` and `baseline` of all frames in dataset.yaml" if key in CAMERA else "ask for fewer keys"
+                raise DataError(f"{self.root}: no {key} files for split '{self.split}'. Put them in {FOLDERS[key][0]}/, or {other}.")
         if not there:
-            wanted = ", ".join(f"{names[0]}/" for names in FOLDERS.values())
+            listed = ", ".join(f"{names[0]}/" for names in FOLDERS.values())
             raise DataError(
-                f"{self.root}: no files for split '{self.split}'. Put them in {wanted} (one stem each), or list stems in {self.split}.txt."
+                f"{self.root}: no files for split '{self.split}'. Put them in {listed} (one stem each), or list stems in {self.split}.txt."
             )
-        self._keys = frozenset(keys) if keys else frozenset(there)
+        self._keys = frozenset(wanted) if wanted else frozenset(there)
         self._strict = not keys
 
     def _chosen_ids(self) -> list[str]:

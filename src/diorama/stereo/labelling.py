@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from diorama.data.check import check_camera
 from diorama.errors import ConfigError, DataError, UserError
 from diorama.stereo.checks import LOOK_AGAIN, agreement, swapped, unrectified
 from diorama.stereo.confidence import load_confidence
@@ -177,6 +178,7 @@ class Labeller:
             "views": swapped(left, right, pair, matcher),
         }
         warnings = [{"kind": kind, "text": text} for kind, text in found.items() if text]
+        warnings += [{"kind": "camera", "text": text} for _, text in check_camera(frame)]
         started = self._took("look", started)
         record: dict[str, Any] = {
             "size": list(frame["image"].shape[:2]),
