@@ -19,6 +19,7 @@ from diorama.data import io
 from diorama.data.cityscapes import Cityscapes
 from diorama.data.fixtures import make
 from diorama.data.labels import CITYSCAPES19
+from diorama.errors import DataError
 from diorama.stereo.files import write_disparity
 from diorama.stereo.geometry import depth_from_disparity
 from diorama.stereo.labelling import STEREO_KINDS

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -230,25 +231,32 @@ def alone(root: Path, name: str) -> Iterator[None]:
         DataError: another process does it.
     """
     path = root / f".{name}.lock"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise DataError(f"{root}: cannot write there ({error.strerror}). Choose another --out.") from error
-    with file:
+    while True:
         try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            root.mkdir(parents=True, exist_ok=True)
+            file = path.open("w")
         except OSError as error:
-            raise DataError(f"{root}: another process is making the same pseudo labels. Wait for it, or give each a --shard.") from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+            raise DataError(f"{root}: cannot write there ({error.strerror}). Choose another --out.") from error
+        with file:
+            try:
+                import fcntl
+            except ImportError:  # Windows
+                yield
+                return
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise DataError(
+                    f"{root}: another process is making the same pseudo labels. Wait for it, or give each a --shard."
+                ) from error
+            # who had it before may have removed the file meanwhile: a lock on what has no name keeps nobody out
+            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
