@@ -410,7 +410,7 @@ def test_confidence_of_a_network(made: Path, tmp_path: Path, monkeypatch: pytest
 
         return said
 
-    monkeypatch.setattr("diorama.stereo.labelling.load_confidence", load)
+    monkeypatch.setattr("diorama.stereo.labeller.load_confidence", load)
     assert run(made, tmp_path / "out", "--confidence", "ccnn-mine", "--limit", "1") == 0
     assert asked == [("ccnn-mine", 1, False), ("ccnn-mine", 1, True)]
     found = record(tmp_path / "out")

@@ -10,7 +10,8 @@ import pytest
 
 from diorama.errors import ConfigError, DataError
 from diorama.stereo.files import write_disparity
-from diorama.stereo.labelling import Labeller, Labelling, histogram, is_callable_name
+from diorama.stereo.labeller import Labeller, histogram, is_callable_name
+from diorama.stereo.labelling import Labelling
 from diorama.stereo.pseudo_folder import differences
 from diorama.types import Frame
 

@@ -22,7 +22,8 @@ from diorama.running.progress import frames_bar
 from diorama.running.pseudo_pool import Done, Engine, Task, cores, spread
 from diorama.running.pseudo_summary import figures
 from diorama.running.pseudo_worker import Job
-from diorama.stereo.labelling import Labeller, Labelling
+from diorama.stereo.labeller import Labeller
+from diorama.stereo.labelling import Labelling
 from diorama.stereo.pseudo_folder import FORMAT, PseudoFolder, alone, begin, write_json
 
 log = logging.getLogger("diorama")

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from diorama.data.base import SceneDataset
 from diorama.data.labels import LabelSet
 from diorama.errors import DataError, UserError
-from diorama.stereo.labelling import Labeller, Labelling
+from diorama.stereo.labeller import Labeller
+from diorama.stereo.labelling import Labelling
 from diorama.stereo.pseudo_folder import PseudoFolder
 from diorama.types import Frame
 
