@@ -437,6 +437,11 @@ def test_semantics_and_relative_depth_of_a_teacher(made: Path, tmp_path: Path) -
         assert np.median(np.abs(depth - truth)[near] / truth[near]) < 0.1
     assert json.loads((tmp_path / "out" / "pseudo.json").read_text())["labels"]["classes"] == list(CITYSCAPES19.classes)
     assert "semantic_right" not in record(tmp_path / "out")["kinds"]
+    # without the check of the views nobody knows what of the stereo depth to fit to
+    assert run(made, tmp_path / "unsure", *flags, "--save", "disparity", "teacher_depth") == 1
+    failed = json.loads((tmp_path / "unsure" / "summary.json").read_text())["skipped"]
+    assert len(failed) == 2
+    assert "Save disparity and agrees too" in failed[f"train/{FIRST}"]
 
 
 def test_a_teacher_alone_needs_no_pairs(city: Path, tmp_path: Path) -> None:

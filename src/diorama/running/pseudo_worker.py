@@ -125,7 +125,7 @@ class Worker:
         if self.teacher.depth_unit in (None, "m"):
             return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
         weight = None
-        if f"disparity{suffix}" in stereo:
+        if {f"disparity{suffix}", f"agrees{suffix}"} <= stereo.keys():
             if "intrinsics" not in frame or "baseline" not in frame:
                 raise DataError("no calibration, which scales the teacher's relative depth. Add it, or save no teacher_depth.")
             known = depth_from_disparity(stereo[f"disparity{suffix}"], float(frame["intrinsics"][0, 0]), float(frame["baseline"]))
