@@ -444,6 +444,22 @@ def test_semantics_and_relative_depth_of_a_teacher(made: Path, tmp_path: Path) -
     assert "Save disparity and agrees too" in failed[f"train/{FIRST}"]
 
 
+def test_a_teacher_speaks_in_the_classes_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rig, teacher = tmp_path / "rig", tmp_path / "teacher"
+    make("world_street", rig, "folder", 1, "train", size=(64, 192))
+    stem = next((rig / "images" / "train").iterdir()).stem
+    io.write_label_png(teacher / f"{stem}.png", np.full((64, 192), 2, np.uint8))
+    io.write_npy(teacher / f"{stem}.depth.npy", np.full((64, 192), 2, np.float32))
+    words = ["pseudo-label", "--data", f"folder:{rig}", "--workers", "1", "--save"]
+    assert main([*words, "semantic", "--teacher", str(teacher), "--out", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "pseudo.json").read_text())["labels"]["classes"] == list(CITYSCAPES19.classes)
+    assert (io.read_labels(tmp_path / "out" / "semantic" / "train" / f"{stem}.png") == 2).all()
+    rooms = ["--teacher", "ci_net-nyuv2", "--out", str(tmp_path / "rooms")]
+    assert main([*words, "semantic", *rooms]) == 2  # whose classes are of rooms
+    assert "of its 40 classes are not in 'rig'" in capsys.readouterr().err
+    assert main([*words, "teacher_depth", *rooms]) == 0  # where no classes are asked for, they need not fit
+
+
 def test_a_teacher_alone_needs_no_pairs(city: Path, tmp_path: Path) -> None:
     for frame in Cityscapes(city, keys=["semantic"]):
         io.write_label_png(tmp_path / "teacher" / f"{frame['meta']['id']}.png", frame["semantic"])

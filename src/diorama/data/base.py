@@ -45,6 +45,11 @@ class SceneDataset(ABC):
     labels: LabelSet | None
     """The label set of `semantic`, None if there are no labels."""
 
+    @property
+    def vocabulary(self) -> LabelSet | None:
+        """The label set that labels of these frames have, whether they are read or not; None if nobody says."""
+        return self.labels
+
     @abstractmethod
     def frame(self, index: int) -> Frame:
         """Frame number `index` at native size."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from diorama.data import io
 from diorama.data.base import SceneDataset
 from diorama.data.crop import cut, extent
-from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, CITYSCAPES34_TO_7, CITYSCAPES34_TO_19, convert
+from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, CITYSCAPES34_TO_7, CITYSCAPES34_TO_19, LabelSet, convert
 from diorama.errors import ConfigError, DataError, suggest
 from diorama.types import Frame
 
@@ -130,7 +130,7 @@ class Cityscapes(SceneDataset):
                 else "cityscapes: keys is empty. Name one."
             )
         self.provides = frozenset(self.keys)
-        self.labels = (CITYSCAPES19 if classes == 19 else CITYSCAPES7) if "semantic" in self.keys else None
+        self.labels = self.vocabulary if "semantic" in self.keys else None
         folders = {folder for key in self.keys for folder in KEYS[key]}
         self._folders = sorted(folder.replace("gtFine", "gtCoarse") if split == "train_extra" else folder for folder in folders)
         found = {folder: self._ids_of(folder) for folder in self._folders}
@@ -141,6 +141,11 @@ class Cityscapes(SceneDataset):
             raise DataError(
                 f"{self.root}: no {split} frame has all of {', '.join(self._folders)} (files: {counts}). Unpack the missing ones."
             )
+
+    @property
+    def vocabulary(self) -> LabelSet:
+        """The 19 classes, or the 7 categories."""
+        return CITYSCAPES19 if self.classes == 19 else CITYSCAPES7
 
     def files(self) -> Iterable[Path]:
         """Every file that a frame is made from."""

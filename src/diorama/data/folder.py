@@ -120,6 +120,11 @@ class Folder(SceneDataset):
         if {"intrinsics", "baseline", "disparity"} <= self.provides:
             self.provides |= {"depth"}
 
+    @property
+    def vocabulary(self) -> LabelSet | None:
+        """What `dataset.yaml` or an argument calls the classes."""
+        return _label_set(self.root, self.settings)[0] if {"labels", "classes"} & self.settings.keys() else None
+
     def files(self) -> Iterable[Path]:
         """Every file of the split's frames, and `dataset.yaml`."""
         frames = [self._files[key][frame_id] for key in sorted(self._keys & FOLDERS.keys()) for frame_id in self.ids]

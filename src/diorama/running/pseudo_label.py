@@ -105,7 +105,7 @@ def pseudo_label(
     stereo = _wants_stereo(labelling.save, teacher)
     frames = {split: _frames(name, split, data, labelling, stereo=stereo, teacher=teacher) for split in splits}
     asked: dict[str, Any] | None = None if teacher is None else {"source": teacher, "unmapped": unmapped, "depth_unit": depth_unit}
-    label_set = _labels(name, data, labels, frames, asked)
+    label_set = _labels(labels, frames, labelling.save, asked)
     if asked is not None:
         asked["labels"] = label_set
     _check_out(out, frames)
@@ -184,15 +184,12 @@ def _frames(name: str, split: str, data: Mapping[str, Any], labelling: Labelling
     return open_images(name, split, data, extra)
 
 
-def _labels(
-    name: str, data: Mapping[str, Any], named: str | None, frames: Mapping[str, Frames], teacher: Mapping[str, Any] | None
-) -> LabelSet | None:
+def _labels(named: str | None, frames: Mapping[str, Frames], save: Collection[str], teacher: Mapping[str, Any] | None) -> LabelSet | None:
     """Label set of the teacher's semantics; None without a teacher or without semantics."""
     if teacher is None:
         return None
-    wanted = by_name(named) if named else next(iter(frames.values())).dataset.labels
-    if wanted is None and name == "cityscapes":  # it says none where no label map is read
-        wanted = by_name(f"cityscapes{data.get('classes', 19)}")
+    saved = any(kind.startswith("semantic") for kind in save)
+    wanted = by_name(named) if named else next(iter(frames.values())).dataset.vocabulary if saved else None
     from diorama.running.teachers import load_teacher
 
     found: LabelSet | None = load_teacher(labels=wanted, **teacher).labels
