@@ -35,7 +35,7 @@ LIGHT = [
     "diorama.prediction.result", "diorama.running.predict", "diorama.running.evaluate", "diorama.running.report",
     "diorama.methods.ccnn_config", "diorama.evaluation.confidence", "diorama.stereo.confidence", "diorama.stereo.matched",
     "diorama.stereo.checks", "diorama.stereo.files", "diorama.stereo.labelled", "diorama.stereo.pseudo_settings",
-    "diorama.running.pseudo_label", "diorama.running.pseudo_pool", "diorama.stereo.geometry", "diorama.stereo.measures",
+    "diorama.running.pseudo_label", "diorama.running.pseudo_pool", "diorama.stereo.labeller", "diorama.stereo.measures",
     "diorama.parsing", "diorama.stream_settings", "diorama.methods.fcn_config", "diorama.methods.multitask_gan_config",
     *(value.partition(":")[0] for value in catalog.DATASETS.values()),
 ]  # fmt: skip

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from diorama.data.cityscapes import Cityscapes, depth_from_disparity, read_camera, read_disparity
+from diorama.data.cityscapes import Cityscapes, read_camera, read_disparity
+from diorama.data.disparity import depth_from_disparity
 from diorama.data.fixtures import write_cityscapes
 from diorama.data.labels import CITYSCAPES7, CITYSCAPES19_TO_7
 from diorama.errors import ConfigError, DataError

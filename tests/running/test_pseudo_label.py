@@ -17,11 +17,11 @@ import pytest
 from diorama.cli import main
 from diorama.data import io
 from diorama.data.cityscapes import Cityscapes
+from diorama.data.disparity import depth_from_disparity
 from diorama.data.fixtures import make
 from diorama.data.labels import CITYSCAPES19
 from diorama.errors import DataError
 from diorama.stereo.files import write_disparity
-from diorama.stereo.geometry import depth_from_disparity
 from diorama.stereo.labelling import STEREO_KINDS
 from diorama.stereo.matching import match
 from diorama.stereo.measures import cost_margin, left_right_confidence

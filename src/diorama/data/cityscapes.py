@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from diorama.data import io
 from diorama.data.base import SceneDataset
 from diorama.data.crop import cut, extent
+from diorama.data.disparity import depth_from_disparity
 from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, CITYSCAPES34_TO_7, CITYSCAPES34_TO_19, LabelSet, convert
 from diorama.errors import ConfigError, DataError, suggest
 from diorama.types import Frame
@@ -75,12 +76,6 @@ def read_camera(path: str | Path) -> tuple[NDArray[np.float64], float]:
     if fx <= 0 or fy <= 0 or baseline <= 0:
         raise DataError(f"{path}: focal length or baseline is not positive. Unpack the official camera package.")
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), baseline
-
-
-def depth_from_disparity(disparity: NDArray[np.float32], focal_px: float, baseline: float) -> NDArray[np.float32]:
-    """`(H, W)` depth [m] = baseline [m] * focal / disparity [px]; where the disparity is 0, depth is unknown (0)."""
-    known = disparity > 0
-    return np.where(known, baseline * focal_px / np.where(known, disparity, 1), 0).astype(np.float32)
 
 
 class Cityscapes(SceneDataset):

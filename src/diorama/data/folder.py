@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from diorama.data import io
 from diorama.data.base import SceneDataset
-from diorama.data.cityscapes import depth_from_disparity
+from diorama.data.disparity import depth_from_disparity
 from diorama.data.labels import LabelSet, by_name, convert, distinct_palette, mapping
 from diorama.errors import ConfigError, DataError, suggest
 from diorama.types import IGNORE, Frame

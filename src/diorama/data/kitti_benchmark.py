@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
-from diorama.data.cityscapes import depth_from_disparity
+from diorama.data.disparity import depth_from_disparity
 from diorama.data.kitti_base import PHOTOS, KittiDataset, Listing, read_map
 from diorama.data.kitti_calibration import read_camera
 from diorama.data.kitti_velodyne import read_scan

@@ -118,8 +118,8 @@ class Worker:
         self, depth: NDArray[np.float32], frame: Frame, stereo: Mapping[str, NDArray[Any]], record: dict[str, Any], suffix: str
     ) -> NDArray[np.float32]:
         """`(H, W)` depth [m] of the teacher; relative depth is fitted to stereo where the two views agree, else to LiDAR."""
+        from diorama.data.disparity import depth_from_disparity
         from diorama.running.relative_depth import fit_relative, metres
-        from diorama.stereo.geometry import depth_from_disparity
 
         assert self.teacher is not None
         if self.teacher.depth_unit in (None, "m"):

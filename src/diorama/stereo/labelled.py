@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from diorama import catalog
 from diorama.data.base import SceneDataset, WrappedDataset
+from diorama.data.disparity import depth_from_disparity
 from diorama.data.labels import KNOWN_SETS, LabelSet
 from diorama.errors import ConfigError, DataError, ShapeError
 from diorama.parsing import plain
 from diorama.stereo.confidence import hard_threshold, soft_threshold
-from diorama.stereo.geometry import depth_from_disparity
 from diorama.stereo.labelling import Labelling
 from diorama.stereo.pseudo_folder import SETTINGS, PseudoFolder, fingerprint, read_settings
 from diorama.stereo.pseudo_settings import Pseudo

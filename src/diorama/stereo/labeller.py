@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data.check import check_camera
+from diorama.data.disparity import depth_from_disparity
 from diorama.errors import ConfigError, DataError, UserError
 from diorama.stereo.checks import LOOK_AGAIN, agreement, swapped, unrectified
 from diorama.stereo.confidence import load_confidence
 from diorama.stereo.consistency import Pair
 from diorama.stereo.files import SUFFIXES, DisparityFolder
-from diorama.stereo.geometry import depth_from_disparity
 from diorama.stereo.labelling import Labelling
 from diorama.stereo.matching import Matcher, Matching, match
 from diorama.stereo.measures import cost_margin, left_right_confidence

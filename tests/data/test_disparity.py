@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from diorama.data.disparity import depth_from_disparity, disparity_from_depth
 from diorama.data.world.dataset import WorldStreet
-from diorama.errors import ConfigError, ShapeError
-from diorama.stereo.geometry import depth_from_disparity, disparity_from_depth, in_view, resize_disparity
+from diorama.errors import ConfigError
 
 
 def test_depth_by_hand() -> None:
@@ -35,32 +35,8 @@ def test_nothing_is_divided_by_zero() -> None:
         assert disparity_from_depth(np.array([[0, -1, np.nan, np.inf]], np.float32), 700, 0.5).tolist() == [[0] * 4]
 
 
-def test_in_view_by_hand() -> None:
-    disparity = np.array([[0.5, 1, 2.5, 0, 2]], np.float32)
-    assert in_view(disparity).tolist() == [[False, True, False, False, True]]
-    assert in_view(disparity, right=True).tolist() == [[True, True, False, False, False]]
-
-
-@pytest.mark.parametrize("factor", [0.5, 0.25, 2.0])
-def test_resized_disparity_means_the_same_depth(factor: float) -> None:
-    disparity = np.repeat(np.repeat(np.random.default_rng(1).uniform(1, 20, (8, 16)), 4, 0), 4, 1).astype(np.float32)
-    disparity[4:8] = 0
-    height, width = (int(size * factor) for size in disparity.shape)
-    small = resize_disparity(disparity, height, width)
-    assert small.shape == (height, width)
-    depth = depth_from_disparity(small, 700 * factor, 0.5)
-    y, x = ((np.arange(size) / factor).astype(int) for size in (height, width))
-    np.testing.assert_allclose(depth, depth_from_disparity(disparity, 700, 0.5)[y[:, None], x], rtol=1e-5)
-
-
-def test_only_the_width_scales_values() -> None:
-    assert (resize_disparity(np.full((4, 8), 3, np.float32), 16, 8) == 3).all()
-
-
 def test_bad_input() -> None:
     disparity = np.ones((2, 3), np.float32)
     for wrong in ((0, 0.5), (700, -1), (np.nan, 0.5), (np.inf, 0.5)):
         with pytest.raises(ConfigError, match="calibration"):
             depth_from_disparity(disparity, *wrong)
-    with pytest.raises(ShapeError, match="at least one pixel"):
-        resize_disparity(disparity, 0, 4)
