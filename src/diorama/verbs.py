@@ -67,7 +67,8 @@ def predict(words: Sequence[str]) -> int:
     """Predict on photos; 1 if one of them had to be skipped."""
     parser = VerbParser(
         "predict",
-        "Semantics and metric depth of photos, or dense depth of sparse: label PNG, 16-bit depth PNG, overlay, coloured point cloud, JSON.",
+        "Semantics and metric depth of photos, or dense depth of sparse: label PNG, 16-bit depth PNG, overlay, coloured point cloud, JSON. "
+        "GeoTIFFs of any size go tile by tile into GeoTIFFs of the same place.",
         "diorama predict photos/ --out results --save overlay depth",
     )
     parser.add_argument("source", help="a photo (or sparse depth map), a folder, a glob pattern in quotes, or a .txt list of paths")
@@ -91,11 +92,20 @@ def predict(words: Sequence[str]) -> int:
     parser.add_argument("--backend", choices=("auto", "onnx", "torch"), default="auto")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, help="threads per photo; default: every core")
+    parser.add_argument("--tile", type=int, metavar="PX", help="side of the tiles of a GeoTIFF; default: what the model was trained at")
+    parser.add_argument("--halo", type=int, metavar="PX", help="rim of a tile that is thrown away, and width of the blend; default: tile/8")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="tiles at once; default: 1")
+    parser.add_argument("--bands", type=int, nargs="+", metavar="N", help="bands that are red, green, blue (from 1), and perhaps a mask")
+    parser.add_argument("--white", type=float, metavar="V", help="the value that is white, of TIFFs that are not 8-bit")
     options = vars(parser.read(words))
     if options["save"] is None:
         del options["save"]
+    from diorama.prediction.mosaic import Tiling
     from diorama.running.predict import predict as start
 
+    cut = {name: options.pop(name) for name in ("tile", "halo", "batch", "white")}
+    bands = options.pop("bands")
+    options["tiling"] = Tiling(**cut, bands=None if bands is None else tuple(bands))
     summary = start(**options)
     print(f"{len(summary.done)} of {len(summary.done) + len(summary.failed)} predicted in {summary.seconds:.1f} s: {summary.out}")
     return summary.exit_status

@@ -60,6 +60,17 @@ class Predictor:
         self.labels: LabelSet | None = label_set(self.config)
         self.depth_cap: float | None = None if self.config["depth"] is None else float(self.config["depth"]["cap"])
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What results say of the model that made them; JSON types only."""
+        return {
+            "name": self.name,
+            "method": self.config["method"],
+            "diorama": self.config["diorama"],
+            "backend": self.backend,
+            "data": self.config["training"].get("data"),
+        }
+
     def batch(self, inputs: Inputs) -> Prediction:
         """The network's own answer to `inputs`, at their size: arrays, depth in metres.
 
@@ -161,13 +172,7 @@ class Predictor:
             intrinsics=camera,
             intrinsics_assumed=assumed,
             working_size=size,
-            model={
-                "name": self.name,
-                "method": self.config["method"],
-                "diorama": self.config["diorama"],
-                "backend": self.backend,
-                "data": self.config["training"].get("data"),
-            },
+            model=self.described,
             path=path,
         )
 

@@ -1,6 +1,6 @@
 """`diorama predict`: photos or sparse depth to label maps, depth maps, overlays, point clouds and JSON.
 
-One bad file does not stop the rest.
+GeoTIFFs of any size become GeoTIFFs, tile by tile. One bad file does not stop the rest.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.errors import ConfigError, DataError, UserError
+from diorama.prediction import mosaic
 from diorama.prediction.inputs import check_scale
+from diorama.prediction.mosaic import Tiling
 from diorama.prediction.pointcloud import intrinsics_from_field_of_view
 from diorama.prediction.predictor import Predictor, load
 from diorama.prediction.result import DEFAULT_SAVE, SUFFIXES, check_save
@@ -23,12 +26,15 @@ from diorama.prediction.sources import SourceImage, find_images, partner
 from diorama.running.progress import frames_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Container, Iterable
+    from contextlib import AbstractContextManager
 
 log = logging.getLogger("diorama")
 
 DEFAULT_MODEL = "ci_net-nyuv2"
 RUNS = Path("runs")
+BY_THE_MODEL = Tiling()
+"""Tiles as large as the model was trained at, of GeoTIFFs alone."""
 _FLAGS = {"image": "--image", "sparse_depth": "--sparse-depth", "calibration": "--calibration"}
 
 
@@ -66,6 +72,7 @@ def predict(
     backend: str = "auto",
     device: str = "cpu",
     threads: int | None = None,
+    tiling: Tiling = BY_THE_MODEL,
     progress: bool = True,
 ) -> PredictSummary:
     """Predict on every photo (or sparse depth map) of `source` and write the results below `out`, the source's folder tree mirrored.
@@ -85,12 +92,13 @@ def predict(
         backend: see `diorama.load`.
         device: see `diorama.load`.
         threads: see `diorama.load`.
+        tiling: how GeoTIFFs are cut into tiles; with a side of tiles, photos are, too, and their results are TIFFs.
         progress: show a progress bar when it takes longer than two seconds.
 
     Raises:
         DataError: nothing to predict on, `out` is a file, or results exist already and `overwrite` is not set.
         ConfigError: an unknown kind in `save` or nothing but one that the model lacks, an impossible field of view,
-            an impossible depth scale, both of intrinsics and field of view, or what the model or the source has no use for.
+            an impossible depth scale or tile, both of intrinsics and field of view, or what the model or the source has no use for.
         ModelError: the model cannot be loaded.
     """
     started = time.monotonic()
@@ -101,22 +109,41 @@ def predict(
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
     _check_kinds(predictor, kinds)
     items = find_images(source, without=folder if _below(folder, Path(source)) else None, kind=predictor.inputs[0])
-    _check_targets(items, folder, kinds, overwrite=overwrite)
+    tiled = _tiled(predictor, items, kinds, tiling)
+    targets = _targets(items, folder, kinds, tiled, overwrite=overwrite)
     second = [(key, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None]
     _check_second(predictor, items, dict(second), calibration, depth_scale)
-    summary = PredictSummary(folder)
-    with frames_bar("predict", len(items), started, shown=progress) as advance:
+    asked: dict[str, Any] = {"depth_scale": depth_scale, "calibration": calibration, "intrinsics": camera, "field_of_view": field_of_view}
+
+    def one(item: SourceImage, advance: Callable[[], None]) -> list[Path]:
+        if item.path in tiled:
+            return mosaic.predict_mosaic(predictor, item.path, targets[item.path], tiling, advance)
+        others: dict[str, Any] = {key: partner(item, where, key) for key, where in second}
+        written = predictor.scene(item.path, **others, **asked).save(folder, str(item.stem), kinds)
+        advance()
+        return written
+
+    bar = frames_bar("predict", sum(tiled.get(item.path, 1) for item in items), started, shown=progress)
+    return _each(items, one, PredictSummary(folder), bar, started)
+
+
+def _each(
+    items: list[SourceImage],
+    one: Callable[[SourceImage, Callable[[], None]], list[Path]],
+    summary: PredictSummary,
+    bar: AbstractContextManager[Callable[[str], None]],
+    started: float,
+) -> PredictSummary:
+    """Do one after the other; what is wrong with one is told, and it is skipped."""
+    with bar as advance:
         for item in items:
             try:
-                others: dict[str, Any] = {key: partner(item, where, key) for key, where in second}
-                others |= {"depth_scale": depth_scale, "calibration": calibration}
-                scene = predictor.scene(item.path, **others, intrinsics=camera, field_of_view=field_of_view)
-                summary.written += scene.save(folder, str(item.stem), kinds)
+                summary.written += one(item, partial(advance, item.path.name))
                 summary.done.append(item.path)
             except UserError as error:
                 summary.failed.append((item.path, str(error)))
                 log.warning("skipped %s", error if str(item.path) in str(error) else f"{item.path}: {error}")
-            advance(item.path.name)
+                advance(item.path.name)
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -166,17 +193,40 @@ def read_intrinsics(path: str | Path) -> NDArray[np.float64]:
     return numbers.reshape(3, 3)
 
 
-def _check_targets(items: list[SourceImage], out: Path, kinds: list[str], *, overwrite: bool) -> None:
-    """Refuse before the first photo, so that no run stops half-way over a file that was there from the start."""
-    sources = {item.path.resolve() for item in items}
-    targets = [out / f"{item.stem}{SUFFIXES[kind]}" for item in items for kind in kinds]
-    existing = [target for target in targets if target.exists()]
+def _tiled(predictor: Predictor, items: list[SourceImage], kinds: list[str], tiling: Tiling) -> dict[Path, int]:
+    """The images that are predicted tile by tile, with the number of their tiles."""
+    if predictor.inputs != ("image",):
+        if tiling != BY_THE_MODEL:
+            raise ConfigError(f"{predictor.name} does not take photos alone, so nothing is tiled. Leave out --tile, --halo and the like.")
+        return {}
+    found = [item.path for item in items if tiling.tile is not None or mosaic.is_mosaic(item.path)]
+    if not found:
+        if tiling != BY_THE_MODEL:
+            raise ConfigError("no image is a GeoTIFF, so nothing would be tiled. Pass --tile, the side of a tile, or leave out the rest.")
+        return {}
+    if not set(kinds) & mosaic.SUFFIXES.keys():
+        raise ConfigError(f"{found[0]}: tile by tile there is no {' or '.join(kinds)}. Choose among {', '.join(mosaic.SUFFIXES)}.")
+    tiling.plan((2**14, 2**14), predictor)  # a wrong tile is not the fault of any image
+    return {path: mosaic.count_tiles(path, predictor, tiling) for path in found}
+
+
+def _targets(
+    items: list[SourceImage], out: Path, kinds: list[str], tiled: Container[Path], *, overwrite: bool
+) -> dict[Path, dict[str, Path]]:
+    """What is written of each image; refused before the first one, so that no run stops half-way over a file that was there before."""
+    targets: dict[Path, dict[str, Path]] = {}
+    for item in items:
+        suffixes = mosaic.SUFFIXES if item.path in tiled else SUFFIXES
+        targets[item.path] = {kind: out / f"{item.stem}{suffixes[kind]}" for kind in kinds if kind in suffixes}
+    sources = {path.resolve() for path in targets}
+    existing = [target for some in targets.values() for target in some.values() if target.exists()]
     for target in existing:
         if target.resolve() in sources:
             raise DataError(f"{target}: a result would replace this photo. Choose another --out.")
     if existing and not overwrite:
         more = f" and {len(existing) - 1} more exist" if len(existing) > 1 else " exists"
         raise DataError(f"{existing[0]}{more} already. Pass --overwrite, or choose another --out.")
+    return targets
 
 
 def _check_kinds(predictor: Predictor, kinds: list[str]) -> None:
