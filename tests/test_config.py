@@ -55,6 +55,15 @@ def test_key_of_another_section_is_found() -> None:
     assert message(["--batch_size", "4"]) == "unknown key 'batch_size': did you mean 'trainer.batch_size'?"
 
 
+def test_a_recipe_of_other_data_says_so() -> None:
+    said = message(["--config", "pseudo_mtl/world_street_light", "--data", "folder", "--data.root", "rig"], None)
+    assert said.startswith("--data folder: the recipe is for world_street, whose data.frames folder does not have. Choose a recipe of folder")
+    said = message(["--model", "majority"], changed("model", width=3))
+    assert said.startswith("--model majority: the recipe is for ci_net, whose model.width majority does not have.")
+    moved = read_config(["--data", "folder", "--data.root", "rig"], {**RUN, "data": {"name": "nyuv2", "root": "rooms"}})
+    assert (moved.dataset, moved.data["root"]) == ("folder", "rig")  # what both know is taken over
+
+
 def test_abbreviations_are_refused() -> None:
     assert "did you mean 'batch_size'" in message(["--trainer.batch", "4"])
 

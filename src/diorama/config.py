@@ -7,6 +7,8 @@ that names the key and, for a key that does not exist, the nearest one that does
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +161,7 @@ def read_config(flags: Sequence[str], settings: Mapping[str, Any] | None = None)
         layers.append(recipes.checked(settings, "settings"))
     streams, layers, rest = stream_settings.taken(layers, rest)
     names = {section: _name_of(section, rest, layers) for section in CHOICES}
+    _require_fitting(layers, names)
     optional = [name for name in OPTIONAL if any(name in layer for layer in layers) or any(word.startswith(f"--{name}.") for word in rest)]
     parser = build_parser(names["model"], names["data"], optional)
     run = _assembled(parsed(parser, layers, rest, (*OPTIONAL, stream_settings.SECTION)))
@@ -248,6 +251,24 @@ def _name_of(section: str, flags: Sequence[str], layers: Sequence[Mapping[str, A
         what, known = CHOICES[section], ", ".join(catalog.names(f"{CHOICES[section].replace(' ', '')}s"))
         raise ConfigError(f"no {what} was named. Add --{section} NAME (known: {known}) or a recipe with --config.")
     return str(names[-1])
+
+
+def _require_fitting(layers: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> None:
+    """Return if what the files say of one method or data set has a meaning for the one that was chosen after all.
+
+    Raises:
+        ConfigError: a key is only known to the one that the file names.
+    """
+    for layer, (section, name) in itertools.product(layers, names.items()):
+        said = layer.get(section, {})
+        if said.get("name", name) == name or name not in catalog.names(f"{CHOICES[section].replace(' ', '')}s"):
+            continue
+        kind = method_config(name) if section == "model" else catalog.dataset(name)
+        if lacking := [key for key in said if key != "name" and key not in inspect.signature(kind).parameters]:
+            raise ConfigError(
+                f"--{section} {name}: the recipe is for {said['name']}, whose {section}.{lacking[0]} {name} does not have. Choose a recipe "
+                f"of {name}, or copy this one and write your own `{section}:` section."
+            )
 
 
 def _assembled(values: dict[str, Any]) -> RunConfig:
