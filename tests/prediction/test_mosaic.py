@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -14,11 +16,13 @@ from PIL import Image
 
 from diorama.cli import main
 from diorama.errors import ConfigError, DataError
+from diorama.export.config import ModelConfig
 from diorama.prediction import mosaic
 from diorama.prediction.mosaic import Tiling, is_mosaic, predict_mosaic
 from diorama.prediction.mosaic_writer import Statistics
 from diorama.prediction.predictor import Predictor
 from diorama.running.predict import predict
+from diorama.types import Inputs, Prediction
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -84,6 +88,37 @@ def test_colours_statistics_and_record(predictor: Predictor, tmp_path: Path) -> 
     assert record["depth"]["mean"] == pytest.approx(depth.mean(), abs=1e-4)
     assert record["files"] == {"semantic": "town.semantic.tif", "depth": "town.depth.tif"}
     assert record["model"]["name"] == "toy"
+
+
+class Neighbours:
+    """Class and depth from the mean of 17 x 17 pixels, zeros around: it sees 8 pixels far."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+
+    def __call__(self, inputs: Inputs) -> Prediction:
+        means = [cv2.blur(np.moveaxis(image, 0, 2), (17, 17), borderType=cv2.BORDER_CONSTANT) for image in inputs["image"]]
+        mean = np.moveaxis(np.stack(means), 3, 1)
+        return Prediction(50 * mean[:, :2], 1 + mean[:, 2:])
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_files_hold_what_the_whole_image_gives(model, tmp_path: Path, batch: int) -> None:
+    image = RANDOM.integers(0, 256, (288, 416, 3), np.uint8)
+    network = Neighbours(model.config)
+    predict(Predictor(network, "toy", "by hand"), saved(tmp_path / "a.tif", image), tmp_path / "out", tiling=Tiling(halo=8, batch=batch))
+    whole = network({"image": image.transpose(2, 0, 1)[None].astype(np.float32) / 255})
+    np.testing.assert_allclose(opened(tmp_path / "out" / "a.depth.tif")[0], whole.depth[0, 0], atol=1e-4)
+    sure = np.abs(np.subtract(*whole.semantic_logits[0])) > 1e-3
+    np.testing.assert_array_equal(opened(tmp_path / "out" / "a.semantic.tif")[0][sure], whole.semantic_logits[0].argmax(0)[sure])
+    assert sure.mean() > 0.99
+
+
+def test_without_rasterio_a_tiff_is_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    path = saved(tmp_path / "a.tif", ground(64, 96))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not is_mosaic(path)
+    assert "pip install 'diorama[geo]'" in caplog.text
 
 
 def test_no_pixel_is_resized(predictor: Predictor, model, tmp_path: Path) -> None:
