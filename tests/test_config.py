@@ -57,7 +57,7 @@ def test_key_of_another_section_is_found() -> None:
 
 def test_a_recipe_of_other_data_says_so() -> None:
     said = message(["--config", "pseudo_mtl/world_street_light", "--data", "folder", "--data.root", "rig"], None)
-    assert said.startswith("--data folder: the recipe is for world_street, whose data.frames folder does not have. Choose a recipe of folder")
+    assert said.startswith("--data folder: the recipe is for world_street, whose data.frames folder does not have.")
     said = message(["--model", "majority"], changed("model", width=3))
     assert said.startswith("--model majority: the recipe is for ci_net, whose model.width majority does not have.")
     moved = read_config(["--data", "folder", "--data.root", "rig"], {**RUN, "data": {"name": "nyuv2", "root": "rooms"}})
