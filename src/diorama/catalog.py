@@ -16,11 +16,13 @@ METHODS = {
     "majority": "diorama.methods.majority:Majority",
     "multitask_gan": "diorama.methods.multitask_gan:MultitaskGAN",
     "pseudo_mtl": "diorama.methods.pseudo_mtl:PseudoMTL",
+    "semi_mtl": "diorama.methods.semi_mtl:SemiMTL",
 }
 
 DATASETS = {
     "world_indoor": "diorama.data.world.dataset:WorldIndoor",
     "world_street": "diorama.data.world.dataset:WorldStreet",
+    "world_aerial": "diorama.data.world.aerial_dataset:WorldAerial",
     "nyuv2": "diorama.data.nyuv2:NYUv2",
     "cityscapes": "diorama.data.cityscapes:Cityscapes",
     "camvid": "diorama.data.camvid:CamVid",

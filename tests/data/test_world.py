@@ -214,7 +214,7 @@ def test_lidar_returns_lie_on_their_beams(kind: type[World]) -> None:
 
 
 def test_catalog_finds_both_worlds() -> None:
-    assert [dataset(name).name for name in DATASETS if name.startswith("world")] == ["world_indoor", "world_street"]
+    assert [dataset(name).name for name in DATASETS if name.startswith("world")] == ["world_indoor", "world_street", "world_aerial"]
 
 
 @WORLDS

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from diorama import catalog
 from diorama.data.base import SceneDataset
+from diorama.data.height import HEIGHT_FLOOR
 from diorama.errors import DataError
 from diorama.types import IGNORE, Frame
 
@@ -159,7 +160,7 @@ def check_frame(frame: Frame, dataset: SceneDataset) -> list[tuple[Literal["erro
         found += _check_semantic(frame["semantic"], len(dataset.labels) if dataset.labels else 0)
     for key in ("depth", "sparse_depth"):
         if key in frame:
-            found += _check_depth(frame[key], key)
+            found += _check_depth(frame[key], key, HEIGHT_FLOOR if "height" in frame.get("meta", {}) else 0.0)
     if "image" in frame and "right" in frame:
         left, right = frame["image"], frame["right"]
         if left.shape != right.shape:
@@ -187,12 +188,15 @@ def _check_semantic(semantic: NDArray[np.uint8], classes: int) -> list[tuple[Lit
     return []
 
 
-def _check_depth(depth: NDArray[np.float32], key: str) -> list[tuple[Literal["error", "warning"], str]]:
+def _check_depth(depth: NDArray[np.float32], key: str, ground: float) -> list[tuple[Literal["error", "warning"], str]]:
     if not np.isfinite(depth).all() or (depth < 0).any():
         return [("error", f"{key} has NaN, infinite or negative values. Unknown depth is 0.")]
     known = depth[depth > 0]
     if not known.size:
         return [("warning", f"{key} has no known pixel. Take the frame out, or check the files.")]
+    known = known[known > ground]
+    if not known.size:  # nothing but ground
+        return []
     median = float(np.median(known))
     if median > _FAR_M:
         return [("warning", f"median {key} is {median:.0f} m: millimetres read as metres? Set the depth scale (1000 for millimetres).")]

@@ -302,7 +302,7 @@ def make(name: str, out: str | Path, layout: str = "folder", frames: int = 16, s
     Args:
         name: catalog name, e.g. `world_indoor`.
         out: a folder that is empty or missing.
-        layout: a name of `WRITERS`.
+        layout: a name of `WRITERS`; or `geotiff` of `world_aerial`, which stores frames larger than memory, window by window.
         frames: how many; fewer if the data set has fewer.
         split: split to read and to write.
         settings: further constructor arguments of the data set.
@@ -311,9 +311,11 @@ def make(name: str, out: str | Path, layout: str = "folder", frames: int = 16, s
         ConfigError: an unknown data set or layout.
         DataError: `out` holds this split already, or a layout cannot hold the frames.
     """
-    if layout not in WRITERS:
-        raise ConfigError(f"unknown layout '{layout}': {suggest(layout, WRITERS)}")
     kind = catalog.dataset(name)
+    in_windows = layout == "geotiff" and hasattr(kind, "write_geotiff")
+    if layout not in WRITERS and not in_windows:
+        hint = "Only world_aerial is stored so." if layout == "geotiff" else suggest(layout, WRITERS)
+        raise ConfigError(f"unknown layout '{layout}': {hint}")
     if "frames" in inspect.signature(kind).parameters:
         settings["frames"] = frames
     dataset = kind(split=split, **settings)
@@ -322,4 +324,6 @@ def make(name: str, out: str | Path, layout: str = "folder", frames: int = 16, s
     if taken:
         raise DataError(f"{taken[0]}: exists already. Choose another --out, or remove it first.")
     count = min(frames, len(dataset))
+    if in_windows:
+        return [dataset.write_geotiff(index, out / split)[0] for index in range(count)]
     return WRITERS[layout]((dataset[index] for index in range(count)), out, split, labels=dataset.labels)

@@ -1,4 +1,4 @@
-"""Label sets: class names, palettes and conversions (7 / 11 / 13 / 19 / 40 classes).
+"""Label sets: class names, palettes and conversions (5 / 6 / 7 / 11 / 13 / 19 / 37 / 40 classes).
 
 A conversion is a look-up table of 256 train ids, so that `convert` is one indexing and 255 (ignore) stays 255.
 """
@@ -187,7 +187,23 @@ CAMVID11 = _set(
 SUN37 = LabelSet("sun37", NYU40.classes[:37], NYU40.palette[:37])
 """The 37 classes are the first 37 of NYU40, in the same order."""
 
-KNOWN_SETS = (NYU40, SUN37, NYU13, CITYSCAPES19, CITYSCAPES7, CAMVID11)
+ISPRS6 = _set(
+    "isprs6",
+    (
+        ("impervious surface", (255, 255, 255)),
+        ("building", (0, 0, 255)),
+        ("low vegetation", (0, 255, 255)),
+        ("tree", (0, 255, 0)),
+        ("car", (255, 255, 0)),
+        ("clutter", (255, 0, 0)),
+    ),
+)
+"""ISPRS 2D semantic labelling, Potsdam and Vaihingen, with the official colours; clutter is also called background."""
+
+ISPRS5 = LabelSet("isprs5", ISPRS6.classes[:5], ISPRS6.palette[:5])
+"""The five classes without clutter, which many papers report."""
+
+KNOWN_SETS = (NYU40, SUN37, NYU13, CITYSCAPES19, CITYSCAPES7, CAMVID11, ISPRS6, ISPRS5)
 _BY_NAME = {labels.name: labels for labels in KNOWN_SETS}
 
 
@@ -251,6 +267,9 @@ CITYSCAPES19_TO_7 = mapping({train_id: int(CITYSCAPES34_TO_7[label_id]) for trai
 CAMVID11_IDS = mapping({number: number for number in range(11)})
 """File id 0..10 -> the same train id, 11 (void) -> 255."""
 
+ISPRS6_TO_5 = mapping({number: number for number in range(5)})
+"""Train id 0..4 -> the same, clutter -> 255 (ignore)."""
+
 
 def inverse(table: NDArray[np.uint8], void: int) -> NDArray[np.uint8]:
     """The way back through an id table: train id -> the lowest file id that has it; ignored pixels become `void`."""
@@ -264,7 +283,12 @@ CITYSCAPES7_TO_34 = inverse(CITYSCAPES34_TO_7, 0)
 CAMVID11_TO_IDS = inverse(CAMVID11_IDS, 11)
 """Train id -> the same file id, ignored pixels -> 11 (void)."""
 
-_CONVERSIONS = ((CITYSCAPES19, CITYSCAPES7, CITYSCAPES19_TO_7), (NYU40, NYU13, NYU40_TO_NYU13), (SUN37, NYU13, NYU40_TO_NYU13))
+_CONVERSIONS = (
+    (CITYSCAPES19, CITYSCAPES7, CITYSCAPES19_TO_7),
+    (NYU40, NYU13, NYU40_TO_NYU13),
+    (SUN37, NYU13, NYU40_TO_NYU13),
+    (ISPRS6, ISPRS5, ISPRS6_TO_5),
+)
 
 
 def conversion(source: tuple[str, ...], target: tuple[str, ...]) -> NDArray[np.uint8] | None:
@@ -301,7 +325,7 @@ def distinct_palette(count: int) -> tuple[Colour, ...]:
 
 
 def by_name(name: str) -> LabelSet:
-    """The label set called `name`: nyu40, nyu13, cityscapes19, cityscapes7, camvid11.
+    """The label set called `name`: nyu40, nyu13, cityscapes19, cityscapes7, camvid11, isprs6, isprs5.
 
     Raises:
         ConfigError: there is none of that name.
