@@ -21,11 +21,13 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
+from diorama import catalog
 from diorama.config import RunConfig
 from diorama.errors import TrainingError
 from diorama.evaluation.protocols import by_name
-from diorama.methods.base import Stage
+from diorama.methods.base import Method, Stage
 from diorama.methods.ci_net import CINet
+from diorama.methods.pseudo_mtl import PseudoMTL
 from diorama.running.evaluate import evaluate_model
 from diorama.running.torch_predictor import torch_predictor
 from diorama.running.train import Training, train
@@ -66,18 +68,18 @@ def both(work: Callable[[], Any]) -> list[Any]:
     return [found[0], found[1]]
 
 
-def frozen_norms(monkeypatch: pytest.MonkeyPatch) -> None:
+def frozen_norms(monkeypatch: pytest.MonkeyPatch, kind: type[Method] = CINet) -> None:
     """Batch norms use their stored statistics, so that a sample's answer does not depend on the others of its batch."""
-    original = CINet.train
+    original = kind.train
 
-    def trained(self: CINet, mode: bool = True) -> CINet:
+    def trained(self: Method, mode: bool = True) -> Method:
         original(self, mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
 
-    monkeypatch.setattr(CINet, "train", trained)
+    monkeypatch.setattr(kind, "train", trained)
 
 
 def two_stages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +134,41 @@ def test_two_processes_descend_as_one_with_the_same_samples(accumulate: int, set
     for name in (query, backbone):
         assert torch.equal(first[3][name], first[0][name])
         assert not torch.equal(first[6][name], first[3][name])
+
+
+def test_two_processes_see_both_views_as_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pseudo-MTL with SGD through its three stages: losses across the views, the encoder set back, shares of the gradient logged."""
+
+    def plain(self: PseudoMTL) -> dict[str, torch.optim.Optimizer]:
+        return {"all": torch.optim.SGD([{"params": list(self.parameters()), "rate_factor": 1.0}], lr=1.0)}
+
+    monkeypatch.setitem(catalog.DATASETS, "labelled_streets", "pairs:LabelledStreets")
+    monkeypatch.setattr(PseudoMTL, "optimisers", plain)
+    frozen_norms(monkeypatch, PseudoMTL)
+    states(monkeypatch)
+    network = {"name": "pseudo_mtl", "backbone": "test_resnet", "pretrained": False, "upsampling": "bilinear", "head_stride": 2}
+    recipe = {"pretrain_epochs": 1, "joint_epochs": 1, "pretrain_rate": 1e-4, "joint_rate": 1e-4}
+
+    def run(**trainer: int) -> RunConfig:
+        chosen = settings(trainer=trainer, view={"size": [32, 64]})
+        return RunConfig.from_dict({**chosen, "data": {"name": "labelled_streets", "frames": 4}, "model": {**network, **recipe}})
+
+    alone = train(run(batch_size=2))
+    shared = run(batch_size=1, devices=2)
+    both(lambda: train(shared))
+    one, first, second = (torch.load(alone.parent / f"states-{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
+    assert len(one) == len(first) == len(second) == 7
+    for step in range(7):
+        for name, value in one[step].items():
+            assert torch.equal(first[step][name], second[step][name]), (step, name)
+            assert (first[step][name] - value).abs().max() <= 1e-5 * max((value - one[0][name]).abs().max(), value.abs().max()), (
+                step,
+                name,
+            )
+    moved = {name.split(".")[1] for name, value in one[0].items() if not torch.equal(value, one[2][name])}
+    assert moved == {"backbone", "semantic"}
+    for name in ("network.semantic.head.weight", "network.depth.head.weight"):
+        assert not torch.equal(first[6][name], first[0][name])
 
 
 @pytest.mark.parametrize(("accumulate", "idle"), [(1, [2, 3]), (2, [2, 3]), (2, [3])])
