@@ -21,6 +21,7 @@ from diorama.data.disparity import depth_from_disparity
 from diorama.data.fixtures import make
 from diorama.data.labels import CITYSCAPES19
 from diorama.errors import DataError
+from diorama.running.folder_teacher import FolderTeacher
 from diorama.stereo.files import write_disparity
 from diorama.stereo.labelling import STEREO_KINDS
 from diorama.stereo.matching import match
@@ -458,6 +459,24 @@ def test_a_teacher_speaks_in_the_classes_of_a_folder(tmp_path: Path, capsys: pyt
     assert main([*words, "semantic", *rooms]) == 2  # whose classes are of rooms
     assert "of its 40 classes are not in 'rig'" in capsys.readouterr().err
     assert main([*words, "teacher_depth", *rooms]) == 0  # where no classes are asked for, they need not fit
+
+
+def test_a_teacher_that_fails_skips_its_frame(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for frame in Cityscapes(made, keys=["semantic"]):
+        io.write_label_png(tmp_path / "teacher" / f"{frame['meta']['id']}.png", frame["semantic"])
+    inner = FolderTeacher.__call__
+
+    def short_of_memory(self: FolderTeacher, image: Any, frame_id: str, view: Any = "left") -> Any:
+        if frame_id == SECOND:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return inner(self, image, frame_id, view)
+
+    monkeypatch.setattr(FolderTeacher, "__call__", short_of_memory)
+    assert run(made, tmp_path / "out", "--teacher", str(tmp_path / "teacher"), "--save", "semantic") == 1
+    failed = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert list(failed) == [f"train/{SECOND}"]
+    assert "teacher teacher failed (RuntimeError: DefaultCPUAllocator: can't allocate memory)" in failed[f"train/{SECOND}"]
+    assert record(tmp_path / "out", THIRD)["kinds"] == ["semantic"]
 
 
 def test_a_teacher_alone_needs_no_pairs(city: Path, tmp_path: Path) -> None:

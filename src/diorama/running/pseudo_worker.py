@@ -26,7 +26,7 @@ from diorama.stereo.pseudo_folder import PseudoFolder
 from diorama.types import Frame
 
 if TYPE_CHECKING:
-    from diorama.running.taught import Teacher
+    from diorama.running.taught import Taught, Teacher, View
 
 LOOK_EVERY = 20
 """Every so many frames one is examined for views that are not rectified: it costs a tenth of the matching."""
@@ -105,7 +105,7 @@ class Worker:
             wanted = {kind for kind in ("semantic", "semantic_confidence", "teacher_depth") if f"{kind}{suffix}" in save}
             if not wanted or key not in frame:
                 continue
-            said = self.teacher(frame[key], frame_id, "right" if suffix else "left")  # type: ignore[literal-required]
+            said = self._asked(frame[key], frame_id, "right" if suffix else "left")  # type: ignore[literal-required]
             if said.semantic is not None:
                 maps |= {f"semantic{suffix}": said.semantic}
             if said.semantic_confidence is not None:
@@ -113,6 +113,19 @@ class Worker:
             if said.depth is not None and "teacher_depth" in wanted:
                 maps[f"teacher_depth{suffix}"] = self._metres(said.depth, frame, stereo, record, suffix)
         return {kind: values for kind, values in maps.items() if kind in save}
+
+    def _asked(self, image: NDArray[np.uint8], frame_id: str, view: View) -> Taught:
+        """What the teacher says of a view; whatever goes wrong inside it (memory, say) costs this frame alone."""
+        assert self.teacher is not None
+        try:
+            return self.teacher(image, frame_id, view)
+        except UserError:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())[:200]
+            raise DataError(
+                f"teacher {self.teacher.name} failed ({type(error).__name__}: {said}). Mend it, or leave the frame out."
+            ) from error
 
     def _metres(
         self, depth: NDArray[np.float32], frame: Frame, stereo: Mapping[str, NDArray[Any]], record: dict[str, Any], suffix: str
