@@ -53,8 +53,9 @@ def confusion_chart(matrix: NDArray[np.int64], names: Sequence[str]) -> str:
 
 
 def cells_chart(found: Breakdown, least: int = 100) -> str:
-    """RMSE [m] by class and distance range, both bands together; cells below `least` pixels stay empty; data URI."""
+    """RMSE [m] by class and distance range, both bands together; cells below `least` pixels stay empty, unless all are; data URI."""
     rmse, counts = found.marginal((2,))
+    least = least if (counts >= least).any() else 1  # a few distances measured by hand
     names = (*found.classes, "unlabelled")
     order = [k for k in range(len(names)) if counts[k].sum() >= least]
     values = np.where(counts >= least, rmse, np.nan)[order]
