@@ -102,7 +102,10 @@ def test_train_extra_takes_the_coarse_labels(tmp_path: Path, frame: Make) -> Non
     coarse = tmp_path / "gtCoarse/train_extra/diorama/diorama_000000_000000_gtCoarse_labelIds.png"
     coarse.parent.mkdir(parents=True)
     fine.rename(coarse)
-    assert np.array_equal(Cityscapes(tmp_path, "train_extra")[0]["semantic"], frame(0, classes=19)["semantic"])
+    dataset = Cityscapes(tmp_path, "train_extra")
+    assert np.array_equal(dataset[0]["semantic"], frame(0, classes=19)["semantic"])
+    # pseudo labels go where this reader looks for labels
+    assert dataset.official_place("semantic", dataset.ids[0]) == (coarse.relative_to(tmp_path).as_posix(), "label_ids")
 
 
 def test_bad_arguments_and_files(root: Path) -> None:

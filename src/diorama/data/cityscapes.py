@@ -127,7 +127,7 @@ class Cityscapes(SceneDataset):
         self.provides = frozenset(self.keys)
         self.labels = self.vocabulary if "semantic" in self.keys else None
         folders = {folder for key in self.keys for folder in KEYS[key]}
-        self._folders = sorted(folder.replace("gtFine", "gtCoarse") if split == "train_extra" else folder for folder in folders)
+        self._folders = sorted(folder.replace("gtFine", self._label_folder) for folder in folders)
         found = {folder: self._ids_of(folder) for folder in self._folders}
         self.ids = sorted(set.intersection(*found.values()))
         self._left_out = {folder: sorted(set.union(*found.values()) - ids) for folder, ids in found.items()}
@@ -195,14 +195,18 @@ class Cityscapes(SceneDataset):
         return cut(frame, first, 0, (end - first, whole[2]))
 
     def official_place(self, kind: str, frame_id: str) -> tuple[str, str] | None:
-        """Disparity in `disparity/`; labels in `gtFine/` unless they are the 7 categories, which no label id stands for."""
-        folder = {"disparity": "disparity"}.get(kind) or ("gtFine" if kind == "semantic" and self.classes == 19 else None)
-        if folder is None:
+        """Disparity in `disparity/`; labels where they are read from, unless they are the 7 categories, which no label id stands for."""
+        if kind not in ("disparity", "semantic") or (kind == "semantic" and self.classes != 19):
             return None
+        folder = kind if kind == "disparity" else self._label_folder
         return self._path(folder, frame_id).relative_to(self.root).as_posix(), "cityscapes" if kind == "disparity" else "label_ids"
 
+    @property
+    def _label_folder(self) -> str:
+        return "gtCoarse" if self.split == "train_extra" else "gtFine"
+
     def _semantic(self, frame_id: str) -> NDArray[np.uint8]:
-        path = self._path("gtCoarse" if self.split == "train_extra" else "gtFine", frame_id)
+        path = self._path(self._label_folder, frame_id)
         ids = io.read_labels(path)
         # License plates are -1, which an 8-bit file holds as 255.
         wrong = ids[(ids > _LAST_LABEL_ID) & (ids != 255)]

@@ -185,7 +185,7 @@ def begin(root: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -
             raise DataError(f"{root}: made with other settings ({listed}). Use those, choose another --out, or renew it with --overwrite.")
         if not differ:
             return fingerprint(settings)
-    elif taken := [kind for kind in (*KINDS, "gtFine", "leftImg8bit") if (root / kind).exists()]:
+    elif taken := [kind for kind in (*KINDS, "gtFine", "gtCoarse", "leftImg8bit") if (root / kind).exists()]:
         raise DataError(f"{root / taken[0]}: exists, and {SETTINGS} does not: no folder of pseudo labels. Choose another --out.")
     write_json(path, settings)
     return fingerprint(settings)
