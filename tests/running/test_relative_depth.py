@@ -78,6 +78,18 @@ def test_weights_decide_between_two_halves_that_disagree() -> None:
     assert not fit_relative(relative, metric, weight).inliers[:, 40:].any()
 
 
+@pytest.mark.parametrize("rows", [20, 60])
+def test_many_hardly_trusted_points_do_not_outvote_few_trusted_ones(rows: int) -> None:
+    """62 % of the points, of a hundredth of the weight each, say 60 m: 1.6 % of the weight; fewer points than are drawn, and more."""
+    depth = np.random.default_rng(4).uniform(2, 58, (rows, 80)).astype(np.float32)
+    relative, hardly = (1 / depth - 0.01) / 3, np.arange(80) < 50
+    said = np.where(hardly, np.float32(60), depth)
+    found = fit_relative(relative, said, np.broadcast_to(np.where(hardly, 0.01, 1), depth.shape).astype(np.float32))
+    assert (found.scale, found.shift) == pytest.approx((3, 0.01), rel=1e-4)
+    with pytest.raises(DataError, match="known depth is nearly the same"):
+        fit_relative(relative, said)
+
+
 def test_a_real_disparity_without_a_unit_gets_the_scale_of_its_camera(real_data: Path) -> None:
     """Disparity is inverse depth times focal length and baseline; the official depth is of another matcher, with errors of its own."""
     from diorama.data.cityscapes import Cityscapes

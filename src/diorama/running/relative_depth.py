@@ -23,6 +23,7 @@ _DRAWN, _PAIRS, _ROUNDS = 4096, 400, 30
 _WITHIN = 2.5  # robust standard deviations: 99 % of normal residuals
 _MAD = 1.4826
 _FLAT = "relative depth is the same at nearly every known pixel, so it has no scale. Check the teacher, or leave the frame out."
+_LEVEL = "known depth is nearly the same wherever relative depth differs, so it says no scale. Check it, or leave the frame out."
 
 
 class RelativeFit(NamedTuple):
@@ -68,6 +69,8 @@ def fit_relative(
         raise DataError(_FLAT)
     x = (x - middle) / spread  # the normal equations stay well conditioned whatever unit a teacher uses
     slope, offset, within = _refined(x, y, w, *_least_median(x, y, w))
+    if abs(slope) <= 1e-6 * float(np.median(np.abs(y))):
+        raise DataError(_LEVEL)
     if not slope > 0:
         other = "false" if inverse else "true"
         raise DataError(f"relative depth falls where it should rise with the known one (scale {slope / spread:.3g}). Try inverse={other}.")
@@ -89,8 +92,10 @@ def _least_median(x: Float, y: Float, w: Float) -> tuple[float, float]:
     """Slope and offset of the line through two points that has the least median residual; points are drawn in proportion to `w`."""
     generator = np.random.default_rng(0)
     share = np.cumsum(w) / w.sum()
-    chosen = np.unique(np.searchsorted(share, (np.arange(_DRAWN) + 0.5) / _DRAWN).clip(max=len(x) - 1)) if len(x) > _DRAWN else None
-    px, py = (x, y) if chosen is None else (x[chosen], y[chosen])
+    px, py = x, y
+    if len(x) > _DRAWN or np.ptp(w) > 0:
+        chosen = np.searchsorted(share, (np.arange(_DRAWN) + 0.5) / _DRAWN).clip(max=len(x) - 1)
+        px, py = x[chosen], y[chosen]
     # one point of each pair from the lower and one from the upper half: two points close by say nothing about the slope
     order = np.argsort(px, kind="stable")
     half = len(order) // 2
@@ -109,7 +114,7 @@ def _least_median(x: Float, y: Float, w: Float) -> tuple[float, float]:
 
 def _refined(x: Float, y: Float, w: Float, slope: float, offset: float) -> tuple[float, float, NDArray[np.bool_]]:
     """Weighted least squares on the points within `_WITHIN` robust deviations, until these no longer change."""
-    spread = _MAD * float(np.median(np.abs(y - slope * x - offset)))
+    spread = _MAD * _median(np.abs(y - slope * x - offset), w)
     limit = max(_WITHIN * spread, 1e-9 * float(np.median(np.abs(y))))
     within = np.zeros(len(x), bool)
     for _ in range(_ROUNDS):
@@ -126,3 +131,12 @@ def _refined(x: Float, y: Float, w: Float, slope: float, offset: float) -> tuple
         slope = float(weights @ ((a - mean_a) * (b - mean_b)) / variance)
         offset = float(mean_b - slope * mean_a)
     return slope, offset, within
+
+
+def _median(values: Float, w: Float) -> float:
+    """The value that half of the weight lies at or below."""
+    if np.ptp(w) == 0:
+        return float(np.median(values))
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(w[order])
+    return float(values[order[np.searchsorted(below, below[-1] / 2)]])
