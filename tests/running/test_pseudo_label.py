@@ -249,7 +249,7 @@ def test_views_of_two_sizes_and_damaged_files_are_skipped_by_name(city: Path, tm
     place(city, "leftImg8bit", SECOND).write_bytes(place(city, "leftImg8bit", SECOND).read_bytes()[:500])
     assert run(city, tmp_path / "out") == 1
     said = capsys.readouterr().err
-    assert f"skipped {FIRST}: left image (64, 192, 3), right image (56, 192, 3)" in said
+    assert f"skipped {FIRST}: left image 192x64, right image 192x56" in said
     assert f"{SECOND}_leftImg8bit.png: truncated" in said
     assert not list((tmp_path / "out").rglob(f"*{SECOND}*"))
 

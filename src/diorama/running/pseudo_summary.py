@@ -39,7 +39,7 @@ def text(found: Mapping[str, Any]) -> list[str]:
         parts.append(f"mean confidence {found['confidence']:.3f}")
     if "tau" in found:
         parts.append(f"mean threshold {found['tau']:.3f}")
-    lines = [f"{found['frames']} frames: {', '.join(parts)}" if parts else f"{found['frames']} frames"]
+    lines = [": ".join([_frames(found["frames"]), *([", ".join(parts)] if parts else [])])]
     if "histogram" in found:
         counts = np.array(found["histogram"], np.float64)
         shares = counts / max(1.0, counts.sum())
@@ -49,5 +49,9 @@ def text(found: Mapping[str, Any]) -> list[str]:
             for number, share in enumerate(shares)
         ]
     if found["warnings"]:
-        lines.append("warned of: " + ", ".join(f"{kind} in {count} frames" for kind, count in found["warnings"].items()))
+        lines.append("warned of: " + ", ".join(f"{kind} in {_frames(count)}" for kind, count in found["warnings"].items()))
     return lines
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"

@@ -155,7 +155,8 @@ class DisparityFolder:
                 raise DataError(f"{self.root}: no {side} disparity '{stem}'. Match that pair, or leave it out.")
             disparity = read_disparity(files[stem], self.encoding)
             if disparity.shape != tuple(shape):
-                raise ShapeError(f"{files[stem]}: disparity {disparity.shape}, image {tuple(shape)}. Match the images at their own size.")
+                found, own = (f"{size[1]}x{size[0]}" for size in (disparity.shape, shape))
+                raise ShapeError(f"{files[stem]}: disparity {found}, image {own}. Match the images at their own size.")
             views.append(disparity)
         return checked(views[0], views[1] if len(views) == 2 else other_view(views[0]), tolerance, fill)
 

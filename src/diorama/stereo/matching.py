@@ -143,5 +143,8 @@ def check_images(left: U8, right: U8) -> None:
     for image in (left, right):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
             raise ShapeError(f"an image of a pair is uint8 (H, W, 3), not {image.dtype} {image.shape}. Convert it first.")
+    if left.shape[:2] != right.shape[:2]:
+        (height, width), (other_height, other_width) = left.shape[:2], right.shape[:2]
+        raise ShapeError(f"left image {width}x{height}, right image {other_width}x{other_height}. Give both views at one size.")
     if left.shape != right.shape:
-        raise ShapeError(f"left image {left.shape}, right image {right.shape}. Give both views at one size.")
+        raise ShapeError(f"left image {left.shape}, right image {right.shape}. Give both views in colour, or both in grey.")
