@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-PAPERS = {"CI-Net": 14, "Image reconstruction": 15, "Multi-task GANs": 8, "Pseudo-MTL": 11}
+PAPERS = {"CI-Net": 14, "Image reconstruction": 15, "Multi-task GANs": 8, "Pseudo-MTL": 11, "SemiMTL": 10}
 """Papers as docstrings cite them -> how many numbered equations they have."""
 
 _CITED = re.compile(r"\((?P<paper>[\w -]+?), Eqs?\.\s+(?P<numbers>\d[^;)]*)")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from diorama.errors import ShapeError
 from diorama.evaluation.delta import gain
-from diorama.losses.domain import discriminator_loss, domain_loss, inter_domains, label_planes, semi_supervised_loss
+from diorama.losses.domain import discriminator_loss, domain_loss, inter_domains, label_planes
+from diorama.methods.base import StepContext, Turn
+from diorama.methods.semi_mtl import SemiMTL
+from diorama.methods.semi_mtl_config import SemiMTLConfig
 from diorama.training.weighting import Weighting
 
 B, D, H, W = 2, 3, 3, 4
 LN2 = math.log(2.0)
+SMALL: dict[str, Any] = {"classes": 3, "backbone": "test_resnet", "output_stride": 32, "pretrained": False, "width": 8, "judge_width": 2}
 
 
 def drawn(seed: int = 0) -> tuple[Tensor, np.ndarray, Tensor]:
@@ -88,12 +94,6 @@ def test_mode_3_flees_its_own_data_set() -> None:
     assert float(domain_loss(sure, domains)) == pytest.approx(60 - LN2)
 
 
-def test_both_adversarial_losses_are_weighed() -> None:
-    """SemiMTL, Eq. 7: 0.001 times 4 and 0.0001 times 50 with the weights of sec. 4.1."""
-    assert float(semi_supervised_loss(torch.tensor(4.0), torch.tensor(50.0))) == pytest.approx(0.009)
-    assert float(semi_supervised_loss(torch.tensor(4.0), torch.tensor(50.0), 0.5, 0.1)) == pytest.approx(7.0)
-
-
 def test_the_discriminator_is_shown_truth_and_predictions_of_all_data_sets() -> None:
     """SemiMTL, Eq. 9: one summand for the truth and one for the predictions on each of two data sets."""
     maps = [drawn(seed) for seed in (5, 6, 7)]
@@ -141,3 +141,106 @@ def test_domains_and_masks_that_do_not_fit_are_told() -> None:
             domain_loss(scores, domains)
     with pytest.raises(ShapeError, match=r"give a mask \(B, 1, H, W\)\."):
         domain_loss(scores, (0,), torch.ones(B, H, W))
+
+
+class Answers(nn.Module):
+    """A network that answers the same logits and depths for each data set in turn."""
+
+    def __init__(self, given: list[dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.given, self.calls = given, 0
+
+    def forward(self, image: Tensor, tasks: Any) -> dict[str, Tensor]:
+        del image
+        self.calls += 1
+        return {task: self.given[self.calls - 1][task] for task in tasks}
+
+
+class Judge(nn.Module):
+    """A discriminator whose scores at a pixel are the first channel times 0, 1, 2, ...; keeps what it saw."""
+
+    def __init__(self, domains: int) -> None:
+        super().__init__()
+        self.domains, self.saw = domains, []
+
+    def forward(self, maps: Tensor) -> Tensor:
+        self.saw.append(maps)
+        return torch.cat([number * maps[:, :1] for number in range(self.domains)], 1)
+
+
+def stubbed(**changes: Any) -> tuple[SemiMTL, list[dict[str, Tensor]]]:
+    method, draw = SemiMTL(SemiMTLConfig(**{**SMALL, **changes})), torch.Generator().manual_seed(3)
+    sizes = {"semantic": (2, 3, 32, 48), "depth": (2, 1, 32, 48)}
+    given = [{task: torch.rand(size, generator=draw) for task, size in sizes.items()} for _ in range(2)]
+    method.network = Answers(given)
+    method.judges = nn.ModuleDict({task: Judge(method.config.domains) for task in method.judges})
+    return method, given
+
+
+def expected_domain(maps: Tensor, aims: tuple[int, ...], domains: int, mask: np.ndarray) -> float:
+    """Mean of -log of the probability of `aims` under the scores of `Judge`, in NumPy."""
+    first = maps[:, 0].double().numpy()
+    raised = np.stack([np.exp(number * first) for number in range(domains)])
+    share = raised[list(aims)].sum(0) / raised.sum(0)
+    return float(-np.log(share)[mask].mean())
+
+
+INTRA = ("intra", (0,))
+ALIGNED: dict[str, list[tuple[tuple[str, tuple[int, ...]] | None, int | None]]] = {
+    "m1": [(INTRA, 1), (("inter", (1,)), 2), (("inter", (2,)), 1), (INTRA, 2)],
+    "m2": [(INTRA, 1), (("inter", (0,)), 2), (("inter", (0,)), 1), (INTRA, 2)],
+    "m3": [(INTRA, 1), (("inter", (0, 1)), 2), (("inter", (0, 2)), 1), (INTRA, 2)],
+    "binary": [(INTRA, 1), (("inter", (0,)), 1), (("inter", (0,)), 1), (INTRA, 1)],
+    "adapt": [(None, 0), (("inter", (0,)), 1), (("inter", (0,)), 1), (None, 0)],
+    "adapt_truth": [(None, None), (("inter", (0,)), 1), (("inter", (0,)), 1), (None, None)],
+}
+"""Semantics on the set with labels, on the one with depth; depth on the set with labels, on the one with depth: the term of the network
+with its aims, and the domain that the discriminator is told; None where there is none."""
+
+
+def samples() -> dict[str, Any]:
+    """Labels without the first four rows in one data set, depth without the last five columns in the other."""
+    draw = torch.Generator().manual_seed(1)
+    semantic = torch.randint(0, 3, (2, 32, 48), generator=draw)
+    semantic[:, :4] = 255
+    depth = 2 + 60 * torch.rand(2, 1, 32, 48, generator=draw)
+    depth[..., -5:] = 0
+    image = torch.zeros(2, 3, 32, 48)
+    return {"labelled": {"image": image, "semantic": semantic}, "measured": {"image": image, "depth": depth}}
+
+
+@pytest.mark.parametrize("alignment", ALIGNED)
+def test_each_row_aims_and_shows_what_it_says(alignment: str) -> None:
+    """SemiMTL, Eqs. 7-9: every term of the network and the sum of the discriminators, masks included, in NumPy."""
+    method, given = stubbed(alignment=alignment, depth_scale=4.0)
+    sample, domains = samples(), method.config.domains
+    context = StepContext(0, method.stages[0], [0, 1, 2, 3])
+    assert domains == (3 if alignment.startswith("m") else 2)
+    terms = method.losses(sample, context, Turn("generator", "generator"))
+    assert method.network.calls == 2, "the network sees each data set once"
+    semantic, depth = sample["labelled"]["semantic"], sample["measured"]["depth"]
+    masks = {"semantic": (semantic != 255).numpy(), "depth": (depth[:, 0] > 0).numpy()}  # alike in all samples, so pairing plays no part
+    expected = {"semantic": float(F.cross_entropy(given[0]["semantic"], semantic, ignore_index=255))}
+    target = np.divide(4.0, depth.numpy(), where=depth.numpy() > 0, out=np.zeros(depth.shape))
+    error = np.abs(given[1]["depth"].numpy() - target)[:, 0][masks["depth"]]
+    c = 0.2 * error.max()
+    expected["depth"] = 0.01 * float(np.where(error <= c, error, (error**2 + c**2) / (2 * c)).mean())
+    judged = {"semantic": 0.0, "depth": 0.0}
+    truths = {"semantic": F.one_hot(semantic % 255, 3).movedim(-1, 1), "depth": torch.from_numpy(target)}
+    for row, (task, mask) in enumerate(masks.items()):
+        for number in range(2):
+            aim, domain = ALIGNED[alignment][2 * row + number]
+            maps = given[number][task].softmax(1) if task == "semantic" else given[number][task]
+            if aim:
+                term, aims = aim
+                weight = {"intra": 1e-3, "inter": 1e-4}[term]
+                expected[f"{term}_{task}"] = weight * expected_domain(maps, aims, domains, mask)
+            if domain is not None:
+                judged[task] += expected_domain(maps, (domain,), domains, mask)
+        if alignment != "adapt":
+            judged[task] += expected_domain(truths[task], (0,), domains, mask)
+    assert {name: float(value) for name, value in terms.items()} == pytest.approx(expected, rel=1e-5)
+    shown = method.losses(sample, context, Turn("judges", "judges"))
+    assert {name: float(value) for name, value in shown.items()} == pytest.approx(
+        {f"judge_{task}": value for task, value in judged.items()}
+    )

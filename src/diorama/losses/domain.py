@@ -65,11 +65,6 @@ def inter_domains(mode: Mode, own: int, labelled: Sequence[int], domains: int) -
     return tuple(domain for domain in range(domains) if domain != own)
 
 
-def semi_supervised_loss(intra: Tensor, inter: Tensor, intra_weight: float = 1e-3, inter_weight: float = 1e-4) -> Tensor:
-    """lambda_intra L_intra + lambda_inter L_inter of one task (SemiMTL, Eq. 7)."""
-    return intra_weight * intra + inter_weight * inter
-
-
 def discriminator_loss(shown: Sequence[tuple[Tensor, int, Tensor | None]]) -> Tensor:
     """Sum of the cross entropies of everything that a discriminator was shown in a step (SemiMTL, Eq. 9).
 
