@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from diorama import catalog
 from diorama.data import io
 from diorama.data.folder import FOLDERS
+from diorama.data.isprs_fixtures import write_potsdam, write_vaihingen
 from diorama.data.kitti_fixtures import write_kitti, write_kitti_object, write_kitti_raw, write_kitti_semantics, write_kitti_stereo
 from diorama.data.labels import (
     CAMVID11,
@@ -292,6 +293,8 @@ WRITERS: dict[str, Callable[..., list[Path]]] = {
     "sunrgbd": write_sunrgbd,
     "sevenscenes": write_sevenscenes,
     "middlebury": write_middlebury,
+    "potsdam": write_potsdam,
+    "vaihingen": write_vaihingen,
 }
 """Layouts of `diorama data make`."""
 
