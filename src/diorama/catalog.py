@@ -35,6 +35,7 @@ DATASETS = {
     "sunrgbd": "diorama.data.sunrgbd:SunRGBD",
     "sevenscenes": "diorama.data.sevenscenes:SevenScenes",
     "middlebury": "diorama.data.middlebury:Middlebury",
+    "synscapes": "diorama.data.synscapes:Synscapes",
     "isprs": "diorama.data.isprs:ISPRS",
     "folder": "diorama.data.folder:Folder",
 }

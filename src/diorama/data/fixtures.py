@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from diorama import catalog
 from diorama.data import io
+from diorama.data.exr import write_exr
 from diorama.data.folder import FOLDERS
 from diorama.data.isprs_fixtures import write_potsdam, write_vaihingen
 from diorama.data.kitti_fixtures import write_kitti, write_kitti_object, write_kitti_raw, write_kitti_semantics, write_kitti_stereo
@@ -32,6 +33,7 @@ from diorama.data.labels import (
 )
 from diorama.data.matlab import write_mat
 from diorama.data.nyuv2 import LABELLED_FILE
+from diorama.data.synscapes import NUMBERS, PLACES
 from diorama.errors import ConfigError, DataError, suggest
 from diorama.types import IGNORE, Frame
 
@@ -280,6 +282,22 @@ def write_middlebury(frames: Iterable[Frame], out: str | Path, split: str = "tra
     return written
 
 
+def write_synscapes(frames: Iterable[Frame], out: str | Path, split: str = "train", labels: LabelSet | None = CITYSCAPES19) -> list[Path]:
+    """Store frames in the layout of Synscapes, numbered from the first of the split; unknown depth is far sky. Returns the images."""
+    written = []
+    for number, frame in zip(NUMBERS[split], frames, strict=False):
+        place = {key: Path(out) / folder / f"{number}{suffix}" for key, (folder, suffix) in PLACES.items()}
+        io.write_image(place["image"], frame["image"])
+        io.write_label_png(place["semantic"], convert(_semantic(frame, labels, CITYSCAPES19), CITYSCAPES19_TO_34))
+        write_exr(place["depth"], np.where(frame["depth"] > 0, frame["depth"], np.float32(1e6)).astype(np.float32))
+        if "intrinsics" in frame:
+            camera = _camera(frame)
+            inside = {"fx": camera["fx"], "fy": camera["fy"], "u0": camera["cx"], "v0": camera["cy"]}
+            _write_json(place["intrinsics"], {"camera": {"intrinsic": inside}})
+        written.append(place["image"])
+    return written
+
+
 WRITERS: dict[str, Callable[..., list[Path]]] = {
     "folder": write_folder,
     "nyuv2": write_nyuv2,
@@ -293,6 +311,7 @@ WRITERS: dict[str, Callable[..., list[Path]]] = {
     "sunrgbd": write_sunrgbd,
     "sevenscenes": write_sevenscenes,
     "middlebury": write_middlebury,
+    "synscapes": write_synscapes,
     "potsdam": write_potsdam,
     "vaihingen": write_vaihingen,
 }
