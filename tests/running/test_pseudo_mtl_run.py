@@ -136,3 +136,21 @@ def test_streets_without_pseudo_labels_are_told_what_makes_them(tmp_path: Path, 
     settings["data"] = {"name": "world_street", "frames": 4, "size": [32, 64]}
     said = failure(settings, tmp_path, capsys, 2)
     assert "pseudo_mtl needs 'confidence'; world_street (train) has no confidence maps. Make them with `diorama pseudo-label`" in said
+
+
+def test_a_rig_without_any_truth_trains_to_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = made(tmp_path, {"pretrain_epochs": 0})
+    opened = RunConfig.open_dataset
+
+    def without_truth(self: RunConfig, split: str, stream: str | None = None) -> Any:
+        found = opened(self, split, stream)
+        if split != "train":
+            found.provides = frozenset({"image", "right", "intrinsics", "baseline"})
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunConfig, "open_dataset", without_truth)
+        run = train(RunConfig.from_dict(settings))
+    assert (run / "model.safetensors").is_file()
+    assert not (run / "metrics.json").exists()
+    assert "neither labels nor depth to judge by: not evaluated" in caplog.text

@@ -36,6 +36,9 @@ from diorama.types import Sample, seen_resized
 
 logger = logging.getLogger("diorama")
 
+_TRUTH = {"semantic", "depth", "sparse_depth", "disparity"}
+"""What a model can be judged by."""
+
 
 class StoppedError(TrainingError):
     """SIGTERM or Ctrl-C came; everything is saved. `exit_status` is 128 + the number of the signal."""
@@ -247,12 +250,15 @@ class Training:
         self.fabric.barrier()
 
     def evaluate(self, examples: int = 0) -> Evaluation | None:
-        """The (averaged) network on the frames that are not trained on; None if the data set has none.
+        """The (averaged) network on the frames that are not trained on; None if the data set has none, or no truth of them.
 
         Every process must call; each scores its share of the frames and all hold the same result.
         """
         held_out = evaluation_split(self.config)
         if held_out is None:
+            return None
+        if not held_out.provides & _TRUTH:  # a rig without a depth sensor trains all the same
+            logger.warning("%s %s has neither labels nor depth to judge by: not evaluated", held_out.name, held_out.split)
             return None
         protocol = rules(self.config, held_out)
         held_out = with_points(held_out, protocol, self.method.inputs, self.config.sparse)
