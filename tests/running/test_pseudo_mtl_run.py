@@ -122,6 +122,7 @@ def test_ablation_rows_start_from_one_pretraining(pretrained: Path, tmp_path: Pa
     [
         ("pseudo_depth", "no stereo pseudo depth. Make them with `diorama pseudo-label` and set pseudo.root to its folder"),
         ("confidence_right", "no confidence maps of the right view. Make them with `diorama pseudo-label`"),
+        ("semantic_right", "no label maps of the right view. Let a teacher make them, `diorama pseudo-label --teacher MODEL`"),
         ("baseline", "no stereo baseline. Try"),
         ("right", "no stereo pairs. Try"),
     ],

@@ -50,6 +50,8 @@ def require(method: str, needs: Collection[str], dataset: SceneDataset, how: str
     """
     for key in sorted(set(needs) - dataset.provides):
         what = f"{method} needs '{key}'; {dataset.name} ({dataset.split}) has no {_WORDS.get(key, key)}."
+        if key.startswith("semantic") and "right" in dataset.provides:
+            raise ConfigError(f"{what} Let a teacher make them, `diorama pseudo-label --teacher MODEL`, and set pseudo.root to its folder.")
         offering = " or ".join(_offering(key))
         if key in _PSEUDO and not offering:
             raise ConfigError(f"{what} Make them with `diorama pseudo-label` and set pseudo.root to its folder.")
