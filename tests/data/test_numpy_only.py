@@ -10,12 +10,13 @@ MODULES = (
     *("diorama.data.matlab", "diorama.data.nyuv2", "diorama.data.cityscapes", "diorama.data.camvid", "diorama.data.folder"),
     *("diorama.data.kitti", "diorama.data.kitti_raw", "diorama.data.kitti_benchmark", "diorama.data.sunrgbd", "diorama.data.sevenscenes"),
     *("diorama.data.sparsify", "diorama.data.sparse_dataset", "diorama.data.occlusion", "diorama.data.middlebury"),
+    *("diorama.data.geotiff", "diorama.data.height", "diorama.data.isprs", "diorama.data.synscapes", "diorama.data.world.aerial_dataset"),
     *("diorama.data.cache", "diorama.data.check", "diorama.data.sheet", "diorama.data.fixtures"),
 )
 
 PROGRAM = """
 import importlib, sys, tempfile
-for blocked in ("torch", "torchvision", "h5py", "matplotlib", "lightning", "timm"):
+for blocked in ("torch", "torchvision", "h5py", "matplotlib", "lightning", "timm", "rasterio", "OpenEXR"):
     sys.modules[blocked] = None
 for name in {modules!r}:
     importlib.import_module(name)

@@ -178,7 +178,7 @@ def _line(style: str, seed: int, axis: int, number: int) -> float:
     return look.block * (number + look.uneven * float(random.uniform(-0.5, 0.5)))
 
 
-@lru_cache(4096)
+@lru_cache(512)
 def _plot(style: str, seed: int, i: int, j: int) -> Plot:
     look = AERIAL[style]
     u0, u1 = _line(style, seed, 0, i) + look.street[0], _line(style, seed, 0, i + 1) - look.street[0]
