@@ -84,7 +84,7 @@ def plot(words: Sequence[str]) -> int:
         from diorama.stereo.labelled import PseudoLabelled
         from diorama.stereo.pseudo_settings import Pseudo
 
-        dataset = PseudoLabelled(dataset, Pseudo(own["pseudo"], threshold="none"), complete=False)
+        dataset = PseudoLabelled(dataset, Pseudo(own["pseudo"], threshold="none", missing="skip"))
     print(start(dataset, out, frames=own["frames"], width=own["width"], overwrite=own["overwrite"]))
     return 0
 

@@ -203,7 +203,7 @@ def test_frames_that_are_not_labelled_yet_can_be_left_out(city: Path, tmp_path: 
     stored = store(dataset, tmp_path)
     folder = PseudoFolder(tmp_path, dataset)
     folder.record_path(dataset.ids[0]).unlink()
-    there = PseudoLabelled(dataset, Pseudo(str(tmp_path), threshold="none"), complete=False)
+    there = PseudoLabelled(dataset, Pseudo(str(tmp_path), threshold="none", missing="skip"))
     assert there.ids == dataset.ids[1:]
     frame = there[0]
     assert frame["meta"]["id"] == dataset.ids[1]
@@ -211,7 +211,7 @@ def test_frames_that_are_not_labelled_yet_can_be_left_out(city: Path, tmp_path: 
     assert np.array_equal(frame["confidence"], np.where(stored[1]["disparity"] > 0, stored[1]["confidence"], 0))
     folder.record_path(dataset.ids[1]).unlink()
     with pytest.raises(DataError, match="no pseudo labels of"):
-        PseudoLabelled(dataset, Pseudo(str(tmp_path)), complete=False)
+        PseudoLabelled(dataset, Pseudo(str(tmp_path), missing="skip"))
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(city: Path, tmp_path: Path) -> None:

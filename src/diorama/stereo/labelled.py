@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from diorama.stereo.pseudo_folder import SETTINGS, PseudoFolder, fingerprint, re
 from diorama.stereo.pseudo_settings import Pseudo
 from diorama.types import IGNORE, Frame
 
+logger = logging.getLogger("diorama")
 F32 = NDArray[np.float32]
 
 _NAMED = 3
@@ -40,14 +42,13 @@ class PseudoLabelled(WrappedDataset):
     Args:
         dataset: whose frames were labelled, with the same settings.
         pseudo: which folder, and how it is read.
-        complete: whether a frame without pseudo labels is an error; if not, it is left out.
 
     Raises:
         DataError: the folder is none of pseudo labels, was made of another data set, or lacks a frame.
         ConfigError: the folder lacks what `pseudo` asks for, or its classes are not those of the data.
     """
 
-    def __init__(self, dataset: SceneDataset, pseudo: Pseudo, *, complete: bool = True) -> None:
+    def __init__(self, dataset: SceneDataset, pseudo: Pseudo) -> None:
         super().__init__(dataset)
         self.pseudo, self._root = pseudo, Path(pseudo.root).expanduser()
         self._made = read_settings(self._root)
@@ -61,11 +62,14 @@ class PseudoLabelled(WrappedDataset):
         self.settings = (repr(pseudo), self._print)
         self._numbers = {frame_id: number for number, frame_id in enumerate(dataset.ids)}
         lacking = [frame_id for frame_id in self.ids if not self._folder.record_path(frame_id).is_file()]
-        if not complete and len(lacking) < len(self.ids):
-            self.ids = [frame_id for frame_id in self.ids if frame_id not in set(lacking)]
-        elif lacking:
+        if lacking:
             more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
-            raise DataError(f"{self._root}: no pseudo labels of {', '.join(lacking[:_NAMED])}{more}. Run `{self._command()}`.")
+            said = f"{self._root}: no pseudo labels of {', '.join(lacking[:_NAMED])}{more}"
+            if pseudo.missing == "error" or len(lacking) == len(self.ids):
+                skip = " What it has to skip, leave out with --pseudo.missing skip." if len(lacking) < len(self.ids) else ""
+                raise DataError(f"{said}. Run `{self._command()}`.{skip}")
+            logger.info("%s: left out", said)
+            self.ids = [frame_id for frame_id in self.ids if frame_id not in set(lacking)]
         self._kinds = frozenset(self._record(self.ids[0])["kinds"]) if self.ids else frozenset()
         self._require_same_pictures()
         self._views = [view for view in ("", "_right") if {f"disparity{view}", f"depth{view}"} & self._kinds]

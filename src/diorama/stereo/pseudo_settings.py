@@ -22,6 +22,7 @@ class Pseudo:
         labels: `semantic` from the data set (truth), from the folder (pseudo), or from the folder where the data set has none (auto);
             `semantic_right` comes from the folder unless it is truth.
         semantic_tau: pseudo labels whose own confidence is below are ignored.
+        missing: a frame without pseudo labels is an "error", or left out ("skip"): those that `diorama pseudo-label` had to skip.
 
     Raises:
         ConfigError: a value is impossible.
@@ -34,9 +35,11 @@ class Pseudo:
     check: bool = False
     labels: Literal["auto", "pseudo", "truth"] = "auto"
     semantic_tau: float = 0.0
+    missing: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("threshold", ("soft", "hard", "none")), ("labels", ("auto", "pseudo", "truth"))):
+        choices = {"threshold": ("soft", "hard", "none"), "labels": ("auto", "pseudo", "truth"), "missing": ("error", "skip")}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"pseudo.{name} is '{getattr(self, name)}'. Choose {', '.join(allowed[:-1])} or {allowed[-1]}.")
         if not 0 < self.eps < float("inf"):
