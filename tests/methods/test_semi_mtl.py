@@ -46,7 +46,7 @@ def made(**changes: Any) -> SemiMTL:
 
 
 def context(step: int = 0, logs: bool = True) -> StepContext:
-    return StepContext(step, Stage("all", 1, 0.01, ()), [10 * step + number for number in range(4)], logs)
+    return StepContext(step, Stage("all", 1, 0.01, ()), [10 * step + number for number in range(6)], logs)
 
 
 def batch(height: int = 32, width: int = 48, seed: int = 0) -> dict[str, Any]:
@@ -130,13 +130,20 @@ def test_holes_of_the_truth_are_holes_of_predictions_of_both_data_sets() -> None
     torch.testing.assert_close(maps.sum(1), torch.ones(2, 32, 48))
 
 
-def test_holes_are_borrowed_by_the_seed_of_the_sample() -> None:
-    method, given = made(), batch()
-    given["labelled"]["semantic"][0] = 255
-    masks = [method.counting("semantic", "measured", given, context(step)) for step in range(8)]
-    assert {tuple(bool(mask[place].any()) for place in range(2)) for mask in masks} == {(True, False), (False, True)}
-    again = [method.counting("semantic", "measured", given, context(step)) for step in range(8)]
-    assert all(torch.equal(one, other) for one, other in zip(masks, again, strict=True))
+def test_holes_are_borrowed_from_the_same_place_of_a_labelled_data_set() -> None:
+    """Sample i from sample i; seeds 4 and 5 of the third stream pick the first and the second of the two that have labels."""
+    given = batch()
+    given["labelled"]["semantic"][1] = 255
+    method = made()
+    own = method.counting("semantic", "labelled", given, context())
+    assert [bool(mask.any()) for mask in own] == [True, False]
+    assert torch.equal(method.counting("semantic", "measured", given, context()), own)
+    sets: dict[str, Any] = {"a": ["semantic"], "b": ["semantic"], "c": ["depth"]}
+    full = {"image": given["labelled"]["image"], "semantic": torch.zeros(2, 32, 48, dtype=torch.int64)}
+    samples = {"a": given["labelled"], "b": full, "c": given["measured"]}
+    found = made(sets=sets).counting("semantic", "c", samples, context())
+    assert torch.equal(found[0], own[0])
+    assert bool(found[1].all())
 
 
 def test_three_data_sets_one_without_labels_and_one_with_both() -> None:

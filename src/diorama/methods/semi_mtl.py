@@ -229,13 +229,19 @@ class SemiMTL(Method):
         return {"inter": config.inter_weight * domain_loss(self.judges[task](made), aims, mask)}
 
     def counting(self, task: Task, name: str, batch: Mapping[str, Sample], context: StepContext) -> Tensor:
-        """`(B, 1, H, W)`, where predictions count: where there are labels, or where a labelled sample, drawn for each, has some."""
-        if name in self.config.labelled(task):
+        """`(B, 1, H, W)`, where predictions count: where there are labels, or where the labelled sample of the same place has some.
+
+        Streams are shuffled each in its own way, so what shares a place is a random pair. Of several labelled data sets the seed of the
+        sample picks one; so N processes pair as one does.
+        """
+        labelled = self.config.labelled(task)
+        if name in labelled:
             return _labelled(task, batch[name])
-        masks = torch.cat([_labelled(task, batch[other]) for other in self.config.labelled(task)])
-        generator = torch.Generator().manual_seed(context.sample_seed[0] + list(self.config.sets).index(name))
-        drawn = torch.randperm(len(masks), generator=generator)[torch.arange(len(batch[name]["image"])) % len(masks)]
-        return masks[drawn.to(masks.device)]
+        count = len(batch[name]["image"])
+        start = count * list(batch).index(name)
+        masks = torch.stack([_labelled(task, batch[other]) for other in labelled])
+        picked = torch.tensor([seed % len(labelled) for seed in context.sample_seed[start : start + count]], device=masks.device)
+        return masks[picked, torch.arange(count, device=masks.device)]
 
     def judge_terms(self, context: StepContext) -> dict[str, Tensor]:
         """What the discriminators minimise on the truth and on what the network made in this step, constants here (SemiMTL, Eq. 9)."""
