@@ -93,8 +93,8 @@ def test_resampling_averages_areas_and_takes_labels_at_centres(potsdam: Path, wo
     blocks = made["image"].reshape(75, 2, 100, 2, 3).mean((1, 3))
     assert np.abs(frame["image"] - blocks).max() <= 0.5 + 1e-3
     np.testing.assert_array_equal(frame["semantic"], made["semantic"][1::2, 1::2])  # a centre on a border belongs to the pixel behind it
-    height = np.where(made["depth"] > 0.01, made["depth"], 0)
-    np.testing.assert_allclose(frame["depth"], np.maximum(height.reshape(75, 2, 100, 2).mean((1, 3)), 0.01), atol=1e-5)
+    height = np.where(made["depth"] > 1 / 128, made["depth"], 0)
+    np.testing.assert_allclose(frame["depth"], np.maximum(height.reshape(75, 2, 100, 2).mean((1, 3)), 1 / 128), atol=1e-5)
 
 
 def test_nine_centimetres_agree_with_opencv_and_patches_with_the_whole(potsdam: Path, world: WorldAerial) -> None:
@@ -157,13 +157,13 @@ def test_heights_of_whole_numbers_need_their_unit_and_holes_stay_unknown(tmp_pat
     with pytest.raises(DataError, match="--data.height_scale"):
         ISPRS(tmp_path, **settings)[0]
     depth = ISPRS(tmp_path, **settings, height_scale=0.1)[0]["depth"]
-    np.testing.assert_allclose(depth, np.maximum(stored * 0.1, 0.01), atol=1e-6)
+    np.testing.assert_allclose(depth, np.maximum(stored * 0.1, 1 / 128), atol=1e-6)
     heights = np.linspace(-1, 30, 400, dtype=np.float32).reshape(20, 20)
     heights[4, 5], heights[6, 7] = -9999, np.nan
     (tmp_path / "ndsm" / "dsm_09cm_matching_area1_normalized.png").unlink()
     write_raster(tmp_path / "ndsm" / "dsm_09cm_matching_area1.tif", heights, nodata=-9999)
     depth = ISPRS(tmp_path, **settings)[0]["depth"]
-    assert depth[4, 5] == 0 and depth[6, 7] == 0 and depth[0, 0] == np.float32(0.01) and depth[-1, -1] == 30
+    assert depth[4, 5] == 0 and depth[6, 7] == 0 and depth[0, 0] == 1 / 128 and depth[-1, -1] == 30
 
 
 def test_check_names_what_is_missing_and_a_dsm(potsdam: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_frame_has_every_promised_key_with_its_type() -> None:
     assert frame["image"].shape == (96, 128, 3) and frame["image"].dtype == np.uint8
     assert frame["semantic"].shape == (96, 128) and frame["semantic"].dtype == np.uint8 and frame["semantic"].max() < 6
     assert frame["depth"].shape == (96, 128) and frame["depth"].dtype == np.float32
-    assert frame["depth"].min() == np.float32(0.01) and frame["depth"].max() < world.depth_cap
+    assert frame["depth"].min() == 1 / 128 and frame["depth"].max() < world.depth_cap
     assert frame["domain"] == 1 and frame["meta"]["style"] == "b" and frame["meta"]["gsd"] == 0.09
     assert frame["meta"]["height"]["unit"] == "m above ground"
     assert WorldAerial(frames=4, city="b")[0]["domain"] == 1
@@ -165,7 +165,7 @@ def test_a_mosaic_is_written_in_windows_and_lies_where_it_says(tmp_path: Path, m
     with open_raster(path.with_suffix(".semantic.tif")) as raster:
         np.testing.assert_array_equal(raster.read()[..., 0], frame["semantic"])
     with open_raster(path.with_suffix(".height.tif")) as raster:
-        np.testing.assert_array_equal(np.maximum(raster.read()[..., 0], np.float32(0.01)), frame["depth"])
+        np.testing.assert_array_equal(np.maximum(raster.read()[..., 0], np.float32(1 / 128)), frame["depth"])
         assert raster.tags["unit"] == "m above ground"
     assert max(window.height * window.width for window in drawn) <= 256**2
 

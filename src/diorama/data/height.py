@@ -1,8 +1,9 @@
 """Heights above ground in the key `depth`: the one place that says how.
 
 Readers, losses, metrics and files know one map of metres, `depth`, whose 0 means "unknown". A height of 0 is known: it is the
-ground. So a known height is stored as at least `HEIGHT_FLOOR`, a centimetre, less than any surface model resolves; 0 stays
-"unknown". Relative errors of heights are taken above 0.1 m only, so that the floor enters none of them.
+ground. So a known height is stored as at least `HEIGHT_FLOOR`, 8 mm, less than any surface model resolves; 0 stays "unknown".
+The floor is two units of a 16-bit depth PNG (256 a metre), so that files return it as it is. Relative errors
+of heights are taken above 0.1 m only, so that the floor enters none of them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from diorama.types import UNKNOWN_DEPTH
 
-HEIGHT_FLOOR = 0.01
+HEIGHT_FLOOR = 1 / 128
 """Metres: what `depth` holds for the ground and for whatever lies below it."""
 
 HEIGHT_SCALE = 40.0
@@ -29,7 +30,7 @@ def depth_of_height(height_m: NDArray[Any], known: NDArray[np.bool_] | None = No
 
 def height_of_depth(depth: NDArray[Any]) -> NDArray[np.float32]:
     """`depth` (any shape, metres) -> heights [m]: the floor becomes 0 again, unknown becomes NaN."""
-    return np.where(depth > 0, np.where(depth > HEIGHT_FLOOR * 1.0001, depth, 0), np.nan).astype(np.float32)
+    return np.where(depth > 0, np.where(depth > HEIGHT_FLOOR, depth, 0), np.nan).astype(np.float32)
 
 
 def height_meta() -> dict[str, Any]:
