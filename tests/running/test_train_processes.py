@@ -28,6 +28,7 @@ from diorama.evaluation.protocols import by_name
 from diorama.methods.base import Method, Stage
 from diorama.methods.ci_net import CINet
 from diorama.methods.pseudo_mtl import PseudoMTL
+from diorama.methods.semi_mtl import SemiMTL
 from diorama.running.evaluate import evaluate_model
 from diorama.running.torch_predictor import torch_predictor
 from diorama.running.train import Training, train
@@ -169,6 +170,36 @@ def test_two_processes_see_both_views_as_one(settings: Settings, monkeypatch: py
     assert moved == {"backbone", "semantic"}
     for name in ("network.semantic.head.weight", "network.depth.head.weight"):
         assert not torch.equal(first[6][name], first[0][name])
+
+
+def test_two_processes_align_data_sets_as_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SemiMTL with SGD: holes borrowed across data sets, losses over pixels that count, averaged task weights, spectral norms."""
+
+    def plain(self: SemiMTL) -> dict[str, torch.optim.Optimizer]:
+        parts = {"generator": self.network, "judges": self.judges}
+        return {name: torch.optim.SGD([{"params": list(part.parameters()), "rate_factor": 1.0}], lr=1.0) for name, part in parts.items()}
+
+    monkeypatch.setattr(SemiMTL, "optimisers", plain)
+    monkeypatch.setattr(nn.Dropout2d, "forward", lambda self, features: features)
+    frozen_norms(monkeypatch, SemiMTL)
+    states(monkeypatch)
+    network = {"name": "semi_mtl", "backbone": "test_resnet", "pretrained": False, "output_stride": 32, "classes": 13, "judge_width": 2}
+    recipe = {"width": 8, "depth_widths": [8, 6], "rate": 0.01, "depth_weight": 1.0, "intra_weight": 1.0, "inter_weight": 1.0, "epochs": 2}
+
+    def run(**trainer: int) -> RunConfig:
+        return RunConfig.from_dict({**settings(trainer=trainer), "model": {**network, **recipe, "weighting": "dwa", "dwa_steps": 1}})
+
+    alone = train(run(batch_size=2))
+    shared = run(batch_size=1, devices=2)
+    both(lambda: train(shared))
+    one, first, second = (torch.load(alone.parent / f"states-{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
+    assert len(one) == len(first) == len(second) > 3
+    for step, start in enumerate(one):
+        for name, value in start.items():
+            assert torch.equal(first[step][name], second[step][name]), (step, name)
+            assert (first[step][name] - value).abs().max() <= 1e-5 * max(1e-3, value.abs().max()), (step, name)
+    moved = {name.split(".")[1] for name, value in one[0].items() if not torch.equal(value, one[-1][name])}
+    assert {"backbone", "semantic", "depth"} <= moved
 
 
 @pytest.mark.parametrize(("accumulate", "idle"), [(1, [2, 3]), (2, [2, 3]), (2, [3])])
