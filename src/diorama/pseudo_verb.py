@@ -64,7 +64,7 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--disparity-scale", type=str, default="kitti", metavar="S", help="of a folder: kitti, cityscapes, units per pixel")
     parser.add_argument("--tolerance", type=float, default=1.0, metavar="PX", help="how far the views may differ where they agree")
     parser.add_argument("--fill", type=str | None, metavar="WHAT", help="what neighbours replace: inconsistent, or missing (of a folder)")
-    parser.add_argument("--confidence", type=str, default="left_right", help="left_right, cost_margin, a ccnn model, products A*B, none")
+    parser.add_argument("--confidence", type=str, default="cost_margin", help="cost_margin, left_right, a ccnn model, products A*B, none")
     parser.add_argument("--save", type=str, nargs="+", metavar="KIND", help="disparity depth confidence agrees semantic ..., also *_right")
     parser.add_argument("--teacher", type=str | None, metavar="SOURCE", help="of semantics and depth: a model, a folder, or hf:MODEL")
     parser.add_argument("--labels", type=str | None, metavar="NAME", help="label set of the teacher's classes; default: that of the data")

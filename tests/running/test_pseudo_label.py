@@ -71,7 +71,7 @@ def record(out: Path, frame_id: str = FIRST) -> dict[str, Any]:
 
 def test_the_cityscapes_reader_reads_what_was_matched(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert run(made, out) == 0
+    assert run(made, out, "--confidence", "left_right") == 0
     said = capsys.readouterr()
     assert "3 labelled in" in said.out
     assert "an eighth of the width" in said.err
@@ -128,8 +128,8 @@ def test_a_second_run_only_makes_what_is_missing(made: Path, tmp_path: Path, cap
 def test_other_settings_are_refused_by_name_until_overwritten(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert run(made, out, "--limit", "1") == 0
-    said = failure(capsys, made, out, "--tolerance", "2", "--confidence", "cost_margin")
-    assert 'labelling.confidence "left_right" -> "cost_margin"' in said
+    said = failure(capsys, made, out, "--tolerance", "2", "--confidence", "left_right")
+    assert 'labelling.confidence "cost_margin" -> "left_right"' in said
     assert "labelling.tolerance 1.0 -> 2.0" in said
     assert said.rstrip().endswith("or renew it with --overwrite.")
     old = record(out)["settings"]

@@ -40,7 +40,7 @@ class Labelling:
     """What the neighbours in the row replace, see `consistency.checked`; None: inconsistent, of a folder missing."""
     disparity_scale: Encoding | float = "kitti"
     """Of PNG files in a folder of disparity: kitti, cityscapes, or file units per pixel."""
-    confidence: str = "left_right"
+    confidence: str = "cost_margin"
     """`left_right`, `cost_margin`, `none`, a model of `ccnn` by its shipped name, run folder or file, or a product: `cost_margin*MODEL`."""
     save: tuple[str, ...] = STEREO_KINDS
 
