@@ -37,7 +37,8 @@ LIGHT = [
     "diorama.stereo.checks", "diorama.stereo.files", "diorama.stereo.labelled", "diorama.stereo.pseudo_settings",
     "diorama.running.pseudo_label", "diorama.running.pseudo_pool", "diorama.stereo.labeller", "diorama.stereo.measures",
     "diorama.parsing", "diorama.stream_settings", "diorama.methods.fcn_config", "diorama.methods.multitask_gan_config",
-    "diorama.methods.pseudo_mtl_config", "diorama.data.disparity",
+    "diorama.methods.pseudo_mtl_config", "diorama.data.disparity", "diorama.methods.semi_mtl_config",
+    "diorama.prediction.tiling", "diorama.prediction.mosaic",
     *(value.partition(":")[0] for value in catalog.DATASETS.values()),
 ]  # fmt: skip
 

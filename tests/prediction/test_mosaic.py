@@ -159,6 +159,14 @@ def test_bands_are_chosen_and_16_bits_are_scaled(predictor: Predictor, tmp_path:
     assert json.loads((tmp_path / "out" / "a.json").read_text())["bands"] == [2, 3, 4]
 
 
+def test_a_palette_is_not_taken_for_grey(predictor: Predictor, tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.tif", ground()[..., 0] // 64, photometric="palette")
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(1, {number: (number, 0, 0, 255) for number in range(4)})
+    with pytest.raises(DataError, match="a palette, not colours"):
+        predict_mosaic(predictor, path, {"semantic": tmp_path / "b.tif"}, Tiling())
+
+
 def test_without_a_coordinate_system(predictor: Predictor, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = saved(tmp_path / "a.tif", ground(), crs=None)
     assert is_mosaic(path)

@@ -105,6 +105,8 @@ class Raster:
         self.size: tuple[int, int] = (source.height, source.width)
         """Rows and columns."""
         self.bands: int = source.count
+        self.paletted: bool = source.count == 1 and source.colorinterp[0].name == "palette"
+        """Whether its values are places in a table of colours."""
         self.dtype: np.dtype[Any] = np.dtype(source.dtypes[0])
         self.crs: Any = source.crs
         """`rasterio.crs.CRS`, None if the file names none."""

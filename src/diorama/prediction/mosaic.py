@@ -136,6 +136,8 @@ def open_mosaic(path: Path, tiling: Tiling) -> Iterator[Mosaic]:
 
 
 def _bands(raster: Raster, tiling: Tiling) -> tuple[int, ...]:
+    if raster.paletted:
+        raise DataError(f"{raster.path}: a palette, not colours. Expand it first: gdal_translate -expand rgb.")
     if tiling.bands is None:
         if raster.bands in (1, 3):
             return (1, 1, 1) if raster.bands == 1 else (1, 2, 3)
