@@ -132,6 +132,12 @@ def test_pairs_that_lack_something_are_told(missing: str, way_out: str, tmp_path
     assert f"pseudo_mtl needs '{missing}'; labelled_streets (train) has {way_out}" in said
 
 
+def test_labels_of_one_view_are_not_mirrored_and_that_is_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = failure(made(tmp_path, {"right_labels": False}), tmp_path, capsys, 2)
+    assert "a mirrored stereo pair swaps its views, but 'semantic' belongs to the left one. Set view.flip to 0" in said
+    assert not list(tmp_path.glob("pseudo_mtl-*"))
+
+
 def test_streets_without_pseudo_labels_are_told_what_makes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = made(tmp_path)
     settings["data"] = {"name": "world_street", "frames": 4, "size": [32, 64]}

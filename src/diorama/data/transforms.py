@@ -7,6 +7,7 @@ order of magnitude cheaper (`benchmarks/transforms.py`), and what concerns sever
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -136,7 +137,7 @@ class Augment(_Move):
     """Random zoom, turn, crop, mirror and colour of a whole sample, from torch's global generator (seeded per sample by the loader).
 
     Both views get the same geometry and the same photometry. A mirrored stereo pair swaps its views with all that belongs to them; one
-    with labels of a single view cannot be mirrored, and no pair can be turned: both are refused at the first sample.
+    with labels of a single view cannot be mirrored, and no pair can be turned: both are refused, see `require_movable`.
     """
 
     def _draw(self, source: tuple[int, int]) -> tuple[Geometry, NDArray[np.float64] | None]:
@@ -147,12 +148,7 @@ class Augment(_Move):
     def forward(self, *inputs: Any) -> Any:
         """The augmented sample; see `Augment`."""
         keys = set(inputs[0]) if inputs and isinstance(inputs[0], dict) else set()
-        rights = keys & set(RIGHT_OF.values())
-        if self.view.flip and rights:
-            for key, side in _without_partner(keys):
-                raise ConfigError(f"a mirrored stereo pair swaps its views, but '{key}' belongs to the {side} one. Set view.flip to 0.")
-        if self.view.rotate and (rights or keys & {"disparity", "matched"}):
-            raise ConfigError("a turned stereo pair is no longer rectified. Set view.rotate to 0.")
+        require_movable(self.view, keys)
         return super().forward(*inputs)
 
 
@@ -196,6 +192,20 @@ def train_transform(view: View, sparse: Sparsify | None = None) -> Augment | v2.
 def eval_transform(view: View) -> Fit:
     """What evaluation applies: the whole frame at `view.size`."""
     return Fit(view)
+
+
+def require_movable(view: View, keys: Collection[str]) -> None:
+    """Return if samples with these keys can be varied as `view` says.
+
+    Raises:
+        ConfigError: a mirror of a stereo pair with labels of one view, or a turn of one.
+    """
+    rights = set(keys) & set(RIGHT_OF.values())
+    if view.flip and rights:
+        for key, side in _without_partner(set(keys)):
+            raise ConfigError(f"a mirrored stereo pair swaps its views, but '{key}' belongs to the {side} one. Set view.flip to 0.")
+    if view.rotate and (rights or set(keys) & {"disparity", "matched"}):
+        raise ConfigError("a turned stereo pair is no longer rectified. Set view.rotate to 0.")
 
 
 def _without_partner(keys: set[str]) -> list[tuple[str, str]]:

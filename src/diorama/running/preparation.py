@@ -16,6 +16,7 @@ from diorama import catalog
 from diorama.config import RunConfig
 from diorama.data.base import SceneDataset
 from diorama.data.loader import require
+from diorama.data.transforms import require_movable
 from diorama.errors import ConfigError, DataError, ProtocolError, TrainingError
 from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import Protocol, by_name
@@ -58,12 +59,13 @@ def check_stream(config: RunConfig, reader: str, stream: Stream, how: str = "") 
     """Return if the data of `stream` have what it needs; `reader` is who needs it, `how` says how to choose other data.
 
     Raises:
-        ConfigError: a key is missing, or the model has another number of classes.
+        ConfigError: a key is missing, the view cannot vary such samples, or the model has another number of classes.
     """
     dataset = stream.dataset
     if "sparse_depth" in stream.needs - dataset.provides and "depth" in dataset.provides and config.sparse is None:
         raise ConfigError(f"{reader} needs 'sparse_depth'; {dataset.name} has dense depth. Draw points of it: --sparse.points 500.")
     require(reader, stream.keys(config.sparse), dataset, how)
+    require_movable(config.view, stream.keys(config.sparse))
     classes, labels = getattr(config.model, "classes", None), dataset.labels
     if "semantic" in stream.needs and labels and classes not in (None, len(labels)):
         raise ConfigError(f"model.classes is {classes}, {dataset.name} has {len(labels)} classes. Set model.classes={len(labels)}.")
