@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from diorama.data.labels import LabelSet
-from diorama.errors import DataError
+from diorama.errors import ConfigError, DataError, suggest
 from diorama.types import Frame
 
 _LEFT_VIEW = ("image", "semantic", "depth", "sparse_depth", "disparity", "matched", "pseudo_depth", "confidence")
@@ -86,6 +86,15 @@ class SceneDataset(ABC):
             raise DataError(
                 f"{self.name} {frame_id}: sizes differ ({listed}). Store them all at one size, or take the frame out of the set."
             )
+
+    def _check_keys(self, keys: Iterable[str], known: Iterable[str]) -> None:
+        """Return if `keys` names some of `known`, and nothing else."""
+        asked, known = list(keys), list(known)
+        for key in asked:
+            if key not in known:
+                raise ConfigError(f"{self.name}: unknown key '{key}': {suggest(key, known)}")
+        if not asked:
+            raise ConfigError(f"{self.name}: keys is empty. Name one of {', '.join(known)}.")
 
     def _check_split(self) -> None:
         if self.split not in self.splits:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from diorama.data import io
 from diorama.data.base import SceneDataset
 from diorama.data.crop import cut, extent
-from diorama.data.disparity import depth_from_disparity
+from diorama.data.disparity import depth_from_disparity, disparity_of_png
 from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, CITYSCAPES34_TO_7, CITYSCAPES34_TO_19, LabelSet, convert
-from diorama.errors import ConfigError, DataError, suggest
-from diorama.types import Frame
+from diorama.errors import ConfigError, DataError
+from diorama.types import IGNORE, Frame
 
 KEYS = {
     "image": ("leftImg8bit",),
@@ -53,7 +53,7 @@ def read_disparity(path: str | Path) -> NDArray[np.float32]:
     stored = io.read_labels(path)
     if stored.dtype != np.uint16:
         raise DataError(f"{path}: 8-bit disparity, expected 16-bit (disparity * 256 + 1). Use the official disparity package.")
-    return np.where(stored > 0, (stored.astype(np.float32) - 1) / 256, 0).astype(np.float32)
+    return disparity_of_png(stored, "cityscapes")
 
 
 def read_camera(path: str | Path) -> tuple[NDArray[np.float64], float]:
@@ -76,6 +76,25 @@ def read_camera(path: str | Path) -> tuple[NDArray[np.float64], float]:
     if fx <= 0 or fy <= 0 or baseline <= 0:
         raise DataError(f"{path}: focal length or baseline is not positive. Unpack the official camera package.")
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), baseline
+
+
+def read_label_ids(path: str | Path, classes: int, files: str, called: str = "Cityscapes ids") -> NDArray[np.uint8]:
+    """`(H, W)` train ids of the 19 classes or the 7 categories, 255 = ignore, of a map of Cityscapes' label ids.
+
+    Args:
+        path: 0..33; license plates are -1, which an 8-bit file holds as 255.
+        classes: 19 or 7.
+        files: where such maps lie, for an error.
+        called: what the data set calls the ids, for an error.
+
+    Raises:
+        DataError: the file is missing or damaged, or holds another id.
+    """
+    ids = io.read_labels(path)
+    wrong = ids[(ids > _LAST_LABEL_ID) & (ids != IGNORE)]
+    if wrong.size:
+        raise DataError(f"{path}: label id {wrong.max()}, expected {called} 0..{_LAST_LABEL_ID}. Use {files}.")
+    return convert(ids.astype(np.uint8), CITYSCAPES34_TO_19 if classes == 19 else CITYSCAPES34_TO_7)
 
 
 class Cityscapes(SceneDataset):
@@ -117,13 +136,7 @@ class Cityscapes(SceneDataset):
         if self.rows is not None:
             kept = f"rows {self.rows[0]} to {self.rows[1] - 1}"
             self.truth = f"fine labels; depth = baseline * fx / disparity with each image's camera file; {kept}"
-        unknown = [key for key in self.keys if key not in KEYS]
-        if unknown or not self.keys:
-            raise ConfigError(
-                f"cityscapes: unknown key '{unknown[0]}': {suggest(unknown[0], KEYS)}"
-                if unknown
-                else "cityscapes: keys is empty. Name one."
-            )
+        self._check_keys(self.keys, KEYS)
         self.provides = frozenset(self.keys)
         self.labels = self.vocabulary if "semantic" in self.keys else None
         folders = {folder for key in self.keys for folder in KEYS[key]}
@@ -207,12 +220,7 @@ class Cityscapes(SceneDataset):
 
     def _semantic(self, frame_id: str) -> NDArray[np.uint8]:
         path = self._path(self._label_folder, frame_id)
-        ids = io.read_labels(path)
-        # License plates are -1, which an 8-bit file holds as 255.
-        wrong = ids[(ids > _LAST_LABEL_ID) & (ids != 255)]
-        if wrong.size:
-            raise DataError(f"{path}: label id {wrong.max()}, expected labelIds 0..{_LAST_LABEL_ID}. Use the *_labelIds.png files.")
-        return convert(ids.astype(np.uint8), CITYSCAPES34_TO_19 if self.classes == 19 else CITYSCAPES34_TO_7)
+        return read_label_ids(path, self.classes, "the *_labelIds.png files", "labelIds")
 
     def _ids_of(self, folder: str) -> set[str]:
         ending = f"_{_ENDINGS[folder]}"

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from diorama.errors import ConfigError
 
 F32 = NDArray[np.float32]
+
+
+def disparity_of_png(stored: NDArray[np.uint16], encoding: Literal["kitti", "cityscapes"]) -> F32:
+    """`(H, W)` disparity [px] of a 16-bit PNG: stored / 256 (kitti), (stored - 1) / 256 (cityscapes); 0 = unknown."""
+    steps = stored.astype(np.float32) - np.float32(encoding == "cityscapes")
+    return (steps.clip(min=0) / np.float32(256)).astype(np.float32)
 
 
 def depth_from_disparity(disparity: F32, focal_px: float, baseline: float) -> F32:

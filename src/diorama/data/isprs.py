@@ -132,11 +132,7 @@ class ISPRS(SceneDataset):
         for what, word, known in (("site", site, GSD), ("bands", bands, _BANDS), ("heights", heights, ("ndsm", "dsm"))):
             if word not in known:
                 raise ConfigError(f"isprs: {what}={word}: {suggest(word, known)}")
-        unknown = [key for key in self.keys if key not in KEYS]
-        if unknown or not self.keys:
-            raise ConfigError(
-                f"isprs: unknown key '{unknown[0]}': {suggest(unknown[0], KEYS)}" if unknown else "isprs: keys is empty. Name one."
-            )
+        self._check_keys(self.keys, KEYS)
         if classes not in (5, 6):
             raise ConfigError(f"isprs: classes={classes}. Choose 6, or 5 without clutter.")
         if not 0 <= overlap <= 0.9 or (patch is not None and patch < 16):

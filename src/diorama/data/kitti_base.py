@@ -18,7 +18,7 @@ from diorama.data.crop import cut, extent
 from diorama.data.kitti_calibration import KittiCamera
 from diorama.data.kitti_velodyne import implausible
 from diorama.data.scan import kitti_lidar
-from diorama.errors import ConfigError, DataError, ShapeError, suggest
+from diorama.errors import ConfigError, DataError, ShapeError
 from diorama.types import Frame
 
 _log = logging.getLogger("diorama.data")
@@ -92,11 +92,7 @@ class KittiDataset(SceneDataset):
     def _list(self, keys: Sequence[str] | None, default: Sequence[str], crop: Sequence[int] | None) -> None:
         """Choose the keys, list their files, keep the frames that have all of them."""
         self.keys = tuple(default if keys is None else keys)
-        for key in self.keys:
-            if key not in self.sources:
-                raise ConfigError(f"{self.name}: unknown key '{key}': {suggest(key, self.sources)}")
-        if not self.keys:
-            raise ConfigError(f"{self.name}: keys is empty. Name one of {', '.join(self.sources)}.")
+        self._check_keys(self.keys, self.sources)
         if crop is not None and (len(crop) != 2 or min(crop) < 1):
             raise ConfigError(f"{self.name}: crop is {list(crop)}. Give height and width in pixels, e.g. [352, 1216].")
         if not self.root.is_dir():

@@ -11,15 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from diorama.data import io
+from diorama.data.cityscapes import read_label_ids
 from diorama.data.disparity import depth_from_disparity
 from diorama.data.kitti_base import PHOTOS, KittiDataset, Listing, read_map
 from diorama.data.kitti_calibration import read_camera
 from diorama.data.kitti_velodyne import read_scan
-from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, CITYSCAPES34_TO_7, CITYSCAPES34_TO_19, convert
+from diorama.data.labels import CITYSCAPES7, CITYSCAPES19
 from diorama.errors import ConfigError, DataError
 
 _LAST_LABEL_ID = 33
@@ -143,22 +141,15 @@ class KittiSemantics(KittiBenchmark):
     def __init__(self, root: str | Path, split: str = "train", classes: int = 19, crop: tuple[int, int] | None = None) -> None:
         if classes not in (19, 7):
             raise ConfigError(f"kitti_semantics: classes={classes}. Choose 19 or 7.")
-        self._table = CITYSCAPES34_TO_19 if classes == 19 else CITYSCAPES34_TO_7
+        self.classes = classes
         self._open(root, split, None, crop)
         self.labels = None if split == "test" else CITYSCAPES19 if classes == 19 else CITYSCAPES7
 
     def _read(self, frame_id: str, paths: Mapping[str, Path]) -> dict[str, Any]:  # noqa: ARG002
         frame: dict[str, Any] = {"image": io.read_image(paths["image"])}
         if "semantic" in paths:
-            frame["semantic"] = self._semantic(paths["semantic"])
+            frame["semantic"] = read_label_ids(paths["semantic"], self.classes, "the files of semantic/")
         return frame
-
-    def _semantic(self, path: Path) -> NDArray[np.uint8]:
-        ids = io.read_labels(path)
-        wrong = ids[(ids > _LAST_LABEL_ID) & (ids != 255)]
-        if wrong.size:
-            raise DataError(f"{path}: label id {wrong.max()}, expected Cityscapes ids 0..{_LAST_LABEL_ID}. Use the files of semantic/.")
-        return convert(ids.astype(np.uint8), self._table)
 
 
 class KittiStereo(KittiBenchmark):

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from diorama.data import io
 from diorama.data.base import SceneDataset
+from diorama.data.cityscapes import read_label_ids
 from diorama.data.exr import read_exr
-from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, CITYSCAPES34_TO_7, CITYSCAPES34_TO_19, convert
-from diorama.errors import ConfigError, DataError, suggest
+from diorama.data.labels import CITYSCAPES7, CITYSCAPES19
+from diorama.errors import ConfigError, DataError
 from diorama.types import UNKNOWN_DEPTH, Frame
 
 PLACES = {"image": ("img/rgb", ".png"), "semantic": ("img/class", ".png"), "depth": ("img/depth", ".exr"), "intrinsics": ("meta", ".json")}
@@ -81,13 +82,7 @@ class Synscapes(SceneDataset):
         self._check_split()
         if classes not in (19, 7):
             raise ConfigError(f"synscapes: classes={classes}. Choose 19 or 7.")
-        unknown = [key for key in self.keys if key not in PLACES]
-        if unknown or not self.keys:
-            raise ConfigError(
-                f"synscapes: unknown key '{unknown[0]}': {suggest(unknown[0], PLACES)}"
-                if unknown
-                else "synscapes: keys is empty. Name one."
-            )
+        self._check_keys(self.keys, PLACES)
         self.provides = frozenset(self.keys)
         self.labels = (CITYSCAPES19 if classes == 19 else CITYSCAPES7) if "semantic" in self.keys else None
         found = {key: self._numbers(key) for key in self.keys}
@@ -133,7 +128,7 @@ class Synscapes(SceneDataset):
         if "image" in self.keys:
             frame["image"] = io.read_image(self._path("image", frame_id))
         if "semantic" in self.keys:
-            frame["semantic"] = self._semantic(self._path("semantic", frame_id))
+            frame["semantic"] = read_label_ids(self._path("semantic", frame_id), self.classes, "the files of img/class")
         if "depth" in self.keys:
             path = self._path("depth", frame_id)
             depth = read_exr(path)
@@ -144,12 +139,3 @@ class Synscapes(SceneDataset):
         frame["meta"] = {"id": frame_id, "path": str(self._path(self.keys[0], frame_id)), "split": self.split}
         self._check_sizes(frame, frame_id)  # type: ignore[arg-type]
         return frame  # type: ignore[return-value]
-
-    def _semantic(self, path: Path) -> NDArray[np.uint8]:
-        ids = io.read_labels(path)
-        wrong = ids[(ids > _LAST_LABEL_ID) & (ids != 255)]
-        if wrong.size:
-            raise DataError(
-                f"{path}: label id {wrong.max()}, expected Cityscapes label ids 0..{_LAST_LABEL_ID}. Use the files of img/class."
-            )
-        return convert(ids.astype(np.uint8), CITYSCAPES34_TO_19 if self.classes == 19 else CITYSCAPES34_TO_7)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
+from diorama.data.disparity import disparity_of_png
 from diorama.errors import ConfigError, DataError, ShapeError
 from diorama.stereo.consistency import Fill, Pair, checked, known_only, other_view
 
@@ -60,7 +61,7 @@ def read_disparity(path: str | Path, encoding: Encoding | float = "kitti") -> F3
     return disparity
 
 
-def _decoded(path: Path, encoding: Encoding | float) -> NDArray[np.float64]:
+def _decoded(path: Path, encoding: Encoding | float) -> NDArray[np.floating[Any]]:
     stored = io.read_labels(path)
     if not isinstance(encoding, str):
         return stored / np.float64(encoding)
@@ -69,7 +70,7 @@ def _decoded(path: Path, encoding: Encoding | float) -> NDArray[np.float64]:
             f"{path}: 8-bit disparity, expected 16-bit ({encoding}: disparity * 256{' + 1' if encoding == 'cityscapes' else ''}). "
             "Save it as 16-bit PNG, or pass its scale as a number if 8 bits are meant (Middlebury 2003: 4)."
         )
-    return (stored - np.float64(encoding == "cityscapes")) / _UNITS
+    return disparity_of_png(stored, encoding)
 
 
 def write_disparity(path: str | Path, disparity: F32, encoding: Encoding = "kitti") -> int:
