@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from runs import failure, flat, rows
+from runs import differing, failure, go_on, rows, stop_after
 from safetensors.torch import load_file
 
 from diorama.cli import main
@@ -115,20 +115,15 @@ def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(
     assert all(np.isfinite(float(value)) for row in rows(whole) for key, value in row.items() if key != "stage")
     for number, stop in enumerate(stops, 2):
         with monkeypatch.context() as patch:
-            asked: list[int] = []
-            patch.setattr(loop, "agreed", lambda fabric, flag, asked=asked, stop=stop: 15 * (asked.append(flag) or len(asked) == stop))
+            stop_after(patch, stop)
             with pytest.raises(StoppedError, match=f"step {stop} of"):
                 train(config)
         run = whole.with_name(f"multitask_gan-world_street-{number}")
         then = torch.load(run / "last.ckpt", weights_only=True)["memories"][0]
         assert any(not torch.equal(then[key], state["memories"][0][key]) for key in kept)  # buffers exchange what they hold after the stop
         torch.manual_seed(stop)
-        train(RunConfig.from_dict(yaml.safe_load((run / "config.yaml").read_text())), resume=run)
-        one, other = flat(torch.load(run / "last.ckpt", weights_only=True)), flat(state)
-        assert one.keys() == other.keys()
-        assert [
-            key for key in one if not (torch.equal(one[key], other[key]) if torch.is_tensor(one[key]) else one[key] == other[key])
-        ] == []
+        go_on(run)
+        assert differing(run, whole) == []
         assert rows(run) == rows(whole)
 
 

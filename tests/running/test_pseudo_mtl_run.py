@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from runs import failure, flat, rows
+from runs import differing, failure, go_on, rows, stop_after
 from safetensors.torch import load_file
 
 from diorama import catalog
 from diorama.config import RunConfig
 from diorama.prediction.predictor import load
-from diorama.running import train as loop
 from diorama.running.train import StoppedError, Training, train
 
 MODEL: dict[str, Any] = {
@@ -61,23 +59,17 @@ def test_a_run_stopped_in_any_stage_or_between_two_equals_the_uninterrupted_one(
     monkeypatch.setattr(Training, "finish", lambda self, baselines=(): None)
     config = RunConfig.from_dict(made(tmp_path, trainer={"precision": precision}))
     whole = train(config)
-    state = torch.load(whole / "last.ckpt", weights_only=True)
     assert [row["stage"] for row in rows(whole)] == ["semantic"] * 2 + ["depth"] * 2 + ["joint"] * 2
     for number, stop in enumerate((1, 2, 3, 4) if precision == "32-true" else (2,), 2):
         with monkeypatch.context() as patch:
-            asked: list[int] = []
-            patch.setattr(loop, "agreed", lambda fabric, flag, asked=asked, stop=stop: 15 * (asked.append(flag) or len(asked) == stop))
+            stop_after(patch, stop)
             with pytest.raises(StoppedError, match=f"step {stop} of 6"):
                 train(config)
         run = whole.with_name(f"pseudo_mtl-labelled_streets-{number}")
         assert bool(torch.load(run / "last.ckpt", weights_only=True)["memories"][0]) == (stop <= 2)
         torch.manual_seed(stop)
-        train(RunConfig.from_dict(yaml.safe_load((run / "config.yaml").read_text())), resume=run)
-        one, other = flat(torch.load(run / "last.ckpt", weights_only=True)), flat(state)
-        assert one.keys() == other.keys()
-        assert [
-            key for key in one if not (torch.equal(one[key], other[key]) if torch.is_tensor(one[key]) else one[key] == other[key])
-        ] == []
+        go_on(run)
+        assert differing(run, whole) == []
         assert rows(run) == rows(whole)
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
-from runs import failure, flat, rows
+from runs import differing, failure, go_on, rows, stop_after
 
 from diorama.cli import main
 from diorama.config import RunConfig, read_config
@@ -60,16 +59,13 @@ def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(
     assert any(key.startswith("weighting.") for key in state["model"]) == bool(model)
     assert all(np.isfinite(float(value)) for row in rows(whole) for key, value in row.items() if key != "stage")
     with monkeypatch.context() as patch:
-        asked: list[int] = []
-        patch.setattr(loop, "agreed", lambda fabric, flag: 15 * (asked.append(flag) or len(asked) == stop))
+        stop_after(patch, stop)
         with pytest.raises(StoppedError, match=f"step {stop} of"):
             train(config)
     run = whole.with_name("semi_mtl-world_street-2")
     torch.manual_seed(stop)
-    train(RunConfig.from_dict(yaml.safe_load((run / "config.yaml").read_text())), resume=run)
-    one, other = flat(torch.load(run / "last.ckpt", weights_only=True)), flat(state)
-    assert one.keys() == other.keys()
-    assert [key for key in one if not (torch.equal(one[key], other[key]) if torch.is_tensor(one[key]) else one[key] == other[key])] == []
+    go_on(run)
+    assert differing(run, whole) == []
     assert rows(run) == rows(whole)
 
 

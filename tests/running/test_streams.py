@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from runs import flat, rows
+from runs import differing, go_on, rows, stop_after
 
 from diorama import catalog
 from diorama.config import RunConfig
 from diorama.data.loader import StepLoader
 from diorama.errors import ConfigError, TrainingError
-from diorama.running import train as loop
 from diorama.running.streams import cached, material, open_streams, sources
 from diorama.running.train import StoppedError, Training, train
 
@@ -33,14 +31,6 @@ def opened(settings: dict[str, Any]) -> dict[str, Any]:
 
 def ids(settings: dict[str, Any]) -> dict[str, list[str]]:
     return {name: stream.dataset.ids for name, stream in opened(settings).items()}
-
-
-def differing(first: Path, second: Path, *left_out: str) -> list[str]:
-    """Names of what the checkpoints of two runs do not have in common."""
-    one, other = (flat(torch.load(run / "last.ckpt", weights_only=True)) for run in (first, second))
-    assert one.keys() == other.keys()
-    same = {key: torch.equal(one[key], other[key]) if torch.is_tensor(one[key]) else one[key] == other[key] for key in one}
-    return [key for key, equal in same.items() if not equal and not key.startswith(left_out)]
 
 
 def test_a_method_with_one_stream_reads_all_of_the_data(settings: Settings) -> None:
@@ -166,13 +156,12 @@ def test_stopped_and_resumed_streams_equal_the_uninterrupted_ones(
     assert all("judge_right" in row for row in rows(whole))
     for number, stop in enumerate(stops, 2):
         with monkeypatch.context() as patch:
-            asked: list[int] = []
-            patch.setattr(loop, "agreed", lambda fabric, flag, asked=asked, stop=stop: 15 * (asked.append(flag) or len(asked) == stop))
+            stop_after(patch, stop)
             with pytest.raises(StoppedError, match=f"step {stop} of {STEPS}"):
                 train(config)
         run = whole.with_name(f"unpaired-world_indoor-{number}")
         torch.manual_seed(stop)
-        train(RunConfig.from_dict(yaml.safe_load((run / "config.yaml").read_text())), resume=run)
+        go_on(run)
         assert differing(run, whole) == []
         assert rows(run) == rows(whole)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 import yaml
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
+from runs import differing, rows, stop_after
 from safetensors.torch import load_file
 
 from diorama.config import RunConfig
@@ -23,7 +23,6 @@ from diorama.errors import ConfigError, DataError, ModelError, ProtocolError, Tr
 from diorama.methods.base import Stage
 from diorama.methods.ci_net import CINet
 from diorama.running import preparation
-from diorama.running import train as loop
 from diorama.running.preparation import count_labels, evaluation_split
 from diorama.running.train import StoppedError, Training, train
 from diorama.training.run_folder import VARIABLE
@@ -37,39 +36,6 @@ STEPS = 9
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs end with their last checkpoint."""
     monkeypatch.setattr(Training, "finish", lambda self, baselines=(): None)
-
-
-def flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested mappings and lists as dotted names -> leaves."""
-    if isinstance(value, Mapping):
-        return {key: leaf for part, item in value.items() for key, leaf in flat(item, f"{name}.{part}").items()}
-    if isinstance(value, list):
-        return {key: leaf for part, item in enumerate(value) for key, leaf in flat(item, f"{name}.{part}").items()}
-    return {name: value}
-
-
-def assert_same_state(first: Path, second: Path) -> None:
-    one, other = (flat(torch.load(run / "last.ckpt", weights_only=True)) for run in (first, second))
-    assert one.keys() == other.keys()
-    differ = [key for key in one if not (torch.equal(one[key], other[key]) if torch.is_tensor(one[key]) else one[key] == other[key])]
-    assert differ == []
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    """metrics.csv without the speed, which no resume can repeat."""
-    with (run / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != "images_per_s"} for row in csv.DictReader(file)]
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int = signal.SIGTERM) -> None:
-    """The signal to stop arrives during step number `steps`."""
-    asked: list[int] = []
-
-    def agreed(fabric: object, flag: int) -> int:
-        asked.append(flag)
-        return number if len(asked) == steps else 0
-
-    monkeypatch.setattr(loop, "agreed", agreed)
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -118,7 +84,7 @@ def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(
     (run,) = (Path(config.out)).iterdir()
     torch.manual_seed(stop * 1234567)  # nothing of the process may be carried over but the checkpoint
     assert train(RunConfig.from_dict(yaml.safe_load((run / "config.yaml").read_text())), resume=run) == run
-    assert_same_state(run, through[case])
+    assert differing(run, through[case]) == []
     assert rows(run) == rows(through[case])
     if case == "evaluating":
         assert [row["step"] for row in rows(run) if row["val_miou"]] == ["3", "6"]
@@ -145,7 +111,7 @@ def test_a_run_that_died_resumes_from_its_last_checkpoint(
     assert torch.load(run / "last.ckpt", weights_only=True)["step"] == 4
     assert len(rows(run)) == 6
     train(config, resume=run)
-    assert_same_state(run, whole)
+    assert differing(run, whole) == []
     assert rows(run) == rows(whole)
 
 
@@ -182,9 +148,9 @@ def test_ctrl_c_saves_and_a_second_one_stops_at_once(
 @pytest.mark.usefixtures("brief")
 def test_the_seed_decides_the_run(settings: Settings) -> None:
     first, again, other = (train(RunConfig.from_dict(settings(seed=seed, trainer={"steps": 3}))) for seed in (5, 5, 6))
-    assert_same_state(first, again)
+    assert differing(first, again) == []
     with pytest.raises(AssertionError):
-        assert_same_state(first, other)
+        assert differing(first, other) == []
 
 
 def test_a_run_leaves_everything_that_is_promised(settings: Settings) -> None:
@@ -218,7 +184,7 @@ def test_resuming_with_more_steps_goes_on(settings: Settings) -> None:
     run = train(RunConfig.from_dict(settings(trainer={"steps": 2})))
     assert len(rows(run)) == 2
     train(RunConfig.from_dict(settings(trainer={"steps": 5})), resume=run)
-    assert_same_state(run, whole)
+    assert differing(run, whole) == []
 
 
 @pytest.mark.usefixtures("brief")
@@ -278,7 +244,7 @@ def test_the_scale_of_half_precision_gradients_survives_a_stop(settings: Setting
     assert torch.load(run / "last.ckpt", weights_only=True)["precision"]["scale"] == 16.0
     train(config, resume=run)
     assert torch.load(run / "last.ckpt", weights_only=True)["precision"]["scale"] == 32.0
-    assert_same_state(run, whole)
+    assert differing(run, whole) == []
 
 
 @pytest.mark.parametrize(
