@@ -53,7 +53,12 @@ def test_whole_tiles_come_back_as_they_were_written(potsdam: Path, world: WorldA
             np.testing.assert_array_equal(frame[key], made[key])  # type: ignore[literal-required]
         assert frame["meta"]["crs"] == "EPSG:25833" and frame["meta"]["transform"] == pytest.approx(made["meta"]["transform"])
         assert frame["meta"]["gsd"] == 0.05 and frame["meta"]["height"]["unit"] == "m above ground"
-    assert ISPRS(potsdam, "test", keys=ALL, bands="rgb", patch=None).ids == ["2_13"]
+    held_out = ISPRS(potsdam, "test", keys=ALL, bands="rgb", patch=None)
+    assert held_out.ids == ["2_13"]
+    assert held_out.truth == "Potsdam: official labels; heights above ground (nDSM); 0.05 m a pixel; whole tiles"
+    assert ISPRS(potsdam, keys=["image"], bands="rgb", heights="dsm", gsd=0.09).truth == (
+        "Potsdam: official labels; heights above sea level (DSM); 0.09 m a pixel; 512 px patches, 50% overlap, each scored whole"
+    )
 
 
 def test_vaihingen_in_both_of_its_folders(tmp_path: Path) -> None:

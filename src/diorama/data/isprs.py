@@ -140,6 +140,12 @@ class ISPRS(SceneDataset):
         if (gsd is not None and not 0.01 <= gsd <= 2) or (height_scale is not None and height_scale <= 0):
             raise ConfigError(f"isprs: gsd={gsd}, height_scale={height_scale}. Both are metres: choose 0.01 to 2, and above 0.")
         self.gsd, self.height_scale = gsd or GSD[site], height_scale
+        surface = "heights above ground (nDSM)" if heights == "ndsm" else "heights above sea level (DSM)"
+        pieces = f"{patch} px patches, {overlap:.0%} overlap, each scored whole" if patch else "whole tiles"
+        self.truth = (
+            f"{site.capitalize()}: official labels{', boundaries eroded' if eroded else ''}; {surface}; {self.gsd:g} m a pixel; {pieces}"
+        )
+        """What a protocol says of the truth; the same for one task as for both, so that their numbers compare."""
         self._files = {"semantic": ("eroded" if eroded else "semantic",), "depth": (heights,), "image": tuple(_BANDS[bands])}
         self.provides = frozenset(self.keys)
         self.labels = (ISPRS6 if classes == 6 else ISPRS5) if "semantic" in self.keys else None

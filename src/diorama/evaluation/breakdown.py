@@ -22,7 +22,7 @@ from diorama.types import IGNORE
 Float = NDArray[np.float64]
 
 BANDS = ("interior", "boundary")
-VALUES = ("n", "sq", "abs", "abs_rel", "correct")
+VALUES = ("n", "sq", "abs", "relative", "abs_rel", "correct")
 
 _INDOOR = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0)
 _STREET = (0.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
@@ -58,6 +58,7 @@ def breakdown_columns(
     found: NDArray[np.uint8] | None,
     classes: int,
     edges: Sequence[float],
+    relative_floor: float = 0.0,
 ) -> dict[str, Any]:
     """Sums of one frame by cell: `breakdown/VALUE` of shape `(classes + 1, ranges, 2)`; the last class is "unlabelled".
 
@@ -69,6 +70,7 @@ def breakdown_columns(
         found: `(H, W)` predicted train ids, None if there are none.
         classes: number of classes.
         edges: of the distance ranges [m], increasing; beyond the last edge counts to the last range.
+        relative_floor: metres that the truth must be above for errors in parts of it.
     """
     shape = (classes + 1, len(edges) - 1, len(BANDS))
     cells = int(np.prod(shape))
@@ -80,13 +82,14 @@ def breakdown_columns(
         kind = np.minimum(semantic[valid].astype(np.int64), classes)
         band = boundary(semantic, boundary_radius(len(semantic)))[valid].astype(np.int64)
     cell = (kind * shape[1] + span) * shape[2] + band
-    error = np.abs(p - d)
+    error, above = np.abs(p - d), d > relative_floor
     right = (semantic[valid] == found[valid]) & (semantic[valid] != IGNORE) if semantic is not None and found is not None else None
     values: dict[str, NDArray[Any]] = {
         "n": np.bincount(cell, minlength=cells),
         "sq": np.bincount(cell, error * error, cells),
         "abs": np.bincount(cell, error, cells),
-        "abs_rel": np.bincount(cell, error / d, cells),
+        "relative": np.bincount(cell[above], minlength=cells),
+        "abs_rel": np.bincount(cell[above], error[above] / d[above], cells),
         "correct": np.bincount(cell[right], minlength=cells) if right is not None else np.zeros(cells, np.int64),
     }
     return {f"breakdown/{key}": values[key].reshape(shape) for key in VALUES}
@@ -163,7 +166,7 @@ def breakdown(
         parts, edges = {key: _joined(part, edges, into) for key, part in parts.items()}, into
     total = {key: part.sum(axis=0) for key, part in parts.items()}
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = {key: total[key] / total["n"] for key in VALUES if key != "n"}
+        mean = {key: total[key] / total["relative" if key == "abs_rel" else "n"] for key in VALUES if key not in ("n", "relative")}
     labelled = np.ones(total["n"].shape, bool)
     labelled[-1] = False
     accuracy = np.where(labelled & bool(total["correct"].any()), mean["correct"], np.nan)

@@ -23,7 +23,7 @@ RADIUS = 16
 EDGES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 1.0)
 """Of the density ranges, as share of the window's pixels; a window without a point has a range of its own."""
 
-VALUES = ("n", "sq", "abs", "abs_rel")
+VALUES = ("n", "sq", "abs", "relative", "abs_rel")
 
 
 def local_density(points: NDArray[np.float32], radius: int = RADIUS) -> Float:
@@ -41,7 +41,9 @@ def local_density(points: NDArray[np.float32], radius: int = RADIUS) -> Float:
     return np.rint(cv2.boxFilter(known, -1, side, normalize=False, borderType=border)) / np.rint(inside)
 
 
-def density_columns(truth: NDArray[np.float32], predicted: Float, valid: NDArray[np.bool_], points: NDArray[np.float32]) -> dict[str, Any]:
+def density_columns(
+    truth: NDArray[np.float32], predicted: Float, valid: NDArray[np.bool_], points: NDArray[np.float32], relative_floor: float = 0.0
+) -> dict[str, Any]:
     """Sums of one frame by density range: `density/VALUE` of shape `(len(EDGES),)`; the first range is "no point in the window".
 
     Args:
@@ -49,6 +51,7 @@ def density_columns(truth: NDArray[np.float32], predicted: Float, valid: NDArray
         predicted: `(H, W)` [m], as the protocol scores it (aligned and clipped).
         valid: `(H, W)` the pixels that the protocol counts.
         points: `(H, W)` the network's input [m], 0 = unknown.
+        relative_floor: metres that the truth must be above for errors in parts of it.
 
     Raises:
         ShapeError: points and truth differ in size.
@@ -57,13 +60,14 @@ def density_columns(truth: NDArray[np.float32], predicted: Float, valid: NDArray
         raise ShapeError(f"input points are {points.shape}, the truth {truth.shape}. Bring both to one size.")
     d, p, density = truth[valid].astype(np.float64), predicted[valid], local_density(points)[valid]
     span = np.where(density > 0, np.clip(np.searchsorted(EDGES[1:-1], density, side="right"), 0, len(EDGES) - 2) + 1, 0)
-    error = np.abs(p - d)
+    error, above = np.abs(p - d), d > relative_floor
     cells = len(EDGES)
     values: dict[str, NDArray[Any]] = {
         "n": np.bincount(span, minlength=cells),
         "sq": np.bincount(span, error * error, cells),
         "abs": np.bincount(span, error, cells),
-        "abs_rel": np.bincount(span, error / d, cells),
+        "relative": np.bincount(span[above], minlength=cells),
+        "abs_rel": np.bincount(span[above], error[above] / d[above], cells),
     }
     shares = {"density/known": int(np.count_nonzero(points)), "density/pixels": points.size}
     return {**{f"density/{key}": values[key] for key in VALUES}, **shares}
@@ -114,7 +118,7 @@ def density_breakdown(table: FrameTable, draws: int = 200) -> DensityBreakdown |
     parts = {key: table[f"density/{key}"] for key in VALUES}
     total = {key: part.sum(axis=0) for key, part in parts.items()}
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = {key: total[key] / total["n"] for key in VALUES if key != "n"}
+        mean = {key: total[key] / total["relative" if key == "abs_rel" else "n"] for key in VALUES if key not in ("n", "relative")}
     known, pixels = table["density/known"], table["density/pixels"]
     some = pixels > 0
     return DensityBreakdown(

@@ -14,7 +14,7 @@ from diorama.evaluation.protocol import Better, Protocol
 
 Float = NDArray[np.float64]
 
-COUNTS = ("n", "delta1", "delta2", "delta3")
+COUNTS = ("n", "relative", "delta1", "delta2", "delta3")
 SUMS = ("sq", "abs", "log_sq", "log10", "abs_rel", "sq_rel", "sq_rel_squared", "inverse_sq", "inverse_abs")
 
 METRICS: dict[str, tuple[str, Better]] = {
@@ -32,6 +32,9 @@ METRICS: dict[str, tuple[str, Better]] = {
     "delta3": ("1", "higher"),
 }
 """Name -> unit and direction. `sq_rel` divides by d, `sq_rel_squared` by d^2 (as CI-Net prints it)."""
+
+RELATIVE = frozenset(METRICS) - {"rmse", "mae"}
+"""What rests on truths above `Protocol.relative_floor` alone."""
 
 
 def to_truth_size(depth: Any, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -101,20 +104,24 @@ def depth_columns(
         factor = scale_factor(truth, predicted, valid) if protocol.align == "median" else 1.0
     d = truth[valid].astype(np.float64)
     p = prepared(predicted[valid], protocol, factor)
-    return {**pixel_sums(d, p), "depth/scale": float(factor)}
+    return {**pixel_sums(d, p, protocol.relative_floor), "depth/scale": float(factor)}
 
 
-def pixel_sums(d: Float, p: Float) -> dict[str, Any]:
-    """Counts and sums over truths `d` and predictions `p` [m], both positive and flat."""
+def pixel_sums(d: Float, p: Float, relative_floor: float = 0.0) -> dict[str, Any]:
+    """Counts and sums over truths `d` and predictions `p` [m], both positive and flat; those of `RELATIVE` where d > relative_floor."""
     error = p - d
     squared = error * error
+    absolute = {"n": d.size, "sq": squared.sum(), "abs": np.abs(error).sum()}
+    if relative_floor:
+        above = d > relative_floor
+        d, p, error, squared = d[above], p[above], error[above], squared[above]
     log_ratio = np.log(p) - np.log(d)
     # max(p/d, d/p) < 1.25^k, taken from the ratio itself: a logarithm would move values that lie on the threshold
     ratio = np.maximum(p / d, d / p)
     inverse = 1000.0 * (1.0 / p - 1.0 / d)
     sums = {
-        "sq": squared.sum(),
-        "abs": np.abs(error).sum(),
+        "sq": absolute["sq"],
+        "abs": absolute["abs"],
         "log_sq": (log_ratio * log_ratio).sum(),
         "log10": np.abs(log_ratio).sum() / np.log(10.0),
         "abs_rel": (np.abs(error) / d).sum(),
@@ -123,15 +130,19 @@ def pixel_sums(d: Float, p: Float) -> dict[str, Any]:
         "inverse_sq": (inverse * inverse).sum(),
         "inverse_abs": np.abs(inverse).sum(),
     }
-    counts = {"n": d.size, **{f"delta{k}": int((ratio < 1.25**k).sum()) for k in (1, 2, 3)}}
+    counts = {"n": absolute["n"], "relative": d.size, **{f"delta{k}": int((ratio < 1.25**k).sum()) for k in (1, 2, 3)}}
     return {**{f"depth/{key}": int(counts[key]) for key in COUNTS}, **{f"depth/{key}": float(sums[key]) for key in SUMS}}
 
 
 def depth_metrics(sums: Mapping[str, Float]) -> dict[str, Float]:
     """The metrics of `METRICS` from summed columns (names without "depth/"); any leading shape; nan where nothing was counted."""
-    n = np.asarray(sums["n"], np.float64)
+    n, above = (np.asarray(sums[key], np.float64) for key in ("n", "relative"))
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = {key: np.asarray(sums[key], np.float64) / n for key in (*COUNTS, *SUMS) if key != "n"}
+        mean = {
+            key: np.asarray(sums[key], np.float64) / (n if key in ("sq", "abs") else above)
+            for key in (*COUNTS, *SUMS)
+            if key not in ("n", "relative")
+        }
     return {
         "rmse": np.sqrt(mean["sq"]),
         "mae": mean["abs"],

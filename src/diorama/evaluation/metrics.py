@@ -55,7 +55,7 @@ def weighted(table: FrameTable, protocol: Protocol, weights: Float | None = None
         if protocol.aggregation == "pooled":
             values |= depth.depth_metrics({key: _total(column, weights) for key, column in sums.items()})
         else:
-            values |= {key: _mean(column, sums["n"] > 0, weights) for key, column in depth.depth_metrics(sums).items()}
+            values |= {key: _mean(column, np.isfinite(column), weights) for key, column in depth.depth_metrics(sums).items()}
     if "ause/n" in table and table["ause/n"].any():
         values["ause"] = _mean(table["ause/sum"], table["ause/n"] > 0, weights)
     if "confidence/n" in table:
@@ -88,14 +88,21 @@ def frame_metrics(table: FrameTable) -> dict[str, Float]:
 
 
 def _depth_sums(table: FrameTable) -> dict[str, Float]:
-    return {key: table[f"depth/{key}"] for key in (*depth.COUNTS, *depth.SUMS)}
+    # tables stored before heights were judged count every pixel
+    kept = {"relative": "n"} if "depth/relative" not in table else {}
+    return {key: table[f"depth/{kept.get(key, key)}"] for key in (*depth.COUNTS, *depth.SUMS)}
 
 
 def _frames(table: FrameTable) -> dict[str, int]:
     """How many frames each metric rests on."""
     labelled = int((table["confusion"].sum(axis=(1, 2)) > 0).sum()) if "confusion" in table else 0
-    measured = int((table["depth/n"] > 0).sum()) if "depth/n" in table else 0
-    found = {**dict.fromkeys(semantics.METRICS, labelled), **dict.fromkeys((*depth.METRICS, "ause"), measured)}
+    sums = _depth_sums(table) if "depth/n" in table else {}
+    measured, raised = (int((sums[key] > 0).sum()) if sums else 0 for key in ("n", "relative"))
+    found = {
+        **dict.fromkeys(semantics.METRICS, labelled),
+        **dict.fromkeys((*depth.METRICS, "ause"), measured),
+        **dict.fromkeys(depth.RELATIVE, raised),
+    }
     if "confidence/n" in table:
         found |= {name: int(np.isfinite(column).sum()) for name, column in confidence.confidence_metrics(table).items()}
     return found

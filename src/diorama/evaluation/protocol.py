@@ -24,7 +24,9 @@ UNITS = {"m": 1.0, "mm": 1000.0}
 """Unit that lengths are reported in -> how many of them make a metre."""
 
 _NO_COMPARISON = {"name"}
-_LATER = {"sparse": "", "parsed_by": "", "frame_size": "", "tolerance_px": 0.0}
+_LATER = {
+    "sparse": "", "parsed_by": "", "frame_size": "", "tolerance_px": 0.0, "relative_floor": 0.0, "height_floor": 0.0, "height_scale": 0.0,
+}  # fmt: skip
 """Fields that came after the first version, with the value of a number stored before."""
 
 
@@ -66,6 +68,12 @@ class Protocol:
     """HxW that whole frames are brought to before anything else, labels and depth by the nearest pixel; empty: as stored."""
     tolerance_px: float = 0.0
     """Where the confidence of disparity is judged: largest difference of a right disparity from the truth; 0: it is not judged."""
+    relative_floor: float = 0.0
+    """Metres that the truth must be above for errors in parts of it, logarithms, inverses and deltas: they are undefined at height 0."""
+    height_floor: float = 0.0
+    """Metres that depth holds where a height is 0 or less, see `data.height`; 0: depth is a distance, not a height."""
+    height_scale: float = 0.0
+    """Metres that are 1.0 where heights are normalised to [0, 1]; the numbers themselves are of metres."""
 
     def __post_init__(self) -> None:
         crops.require_known(self.crop)
@@ -179,12 +187,22 @@ class Protocol:
             ("crop", crops.describe(self.crop)),
             ("scale alignment", self.align),
             ("clip", f"predictions to [{self.floor:g}, {self.cap:g}] m, after alignment"),
+            *self._heights(),
             ("depth", "pooled over all pixels" if self.aggregation == "pooled" else "mean of per-image values"),
             ("semantics", f"one confusion matrix, {self.classes} classes" if self.classes else "one confusion matrix, classes of the data"),
             ("resize", self.resize),
             ("flip averaging", "on" if self.flip else "off"),
             *([("lengths", f"in {self.unit}")] if self.unit != "m" else []),
         ]
+
+    def _heights(self) -> list[tuple[str, str]]:
+        found = []
+        if self.height_floor:
+            normalised = f"; {self.height_scale:g} m are 1 where heights are normalised" if self.height_scale else ""
+            found.append(("heights", f"depth is height, 0 and below stored as {self.height_floor:g} m{normalised}"))
+        if self.relative_floor:
+            found.append(("relative", f"errors / d, logarithms, inverses and deltas where the truth is above {self.relative_floor:g} m"))
+        return found
 
     def sentence(self) -> str:
         """The facts in one line."""

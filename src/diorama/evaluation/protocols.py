@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from diorama.data.height import HEIGHT_FLOOR, HEIGHT_SCALE
 from diorama.errors import ProtocolError, suggest
 from diorama.evaluation.crops import CROPS
 from diorama.evaluation.protocol import Better, Measured, Protocol
@@ -79,6 +80,14 @@ def _cityscapes_mtan() -> Protocol:
     )  # fmt: skip
 
 
+def _heights(name: str, dataset: str, truth: str, cap: float, classes: int) -> Protocol:
+    # the ground is height 0: errors of it in parts of 8 mm would drown all others
+    return Protocol(
+        name=name, dataset=dataset, split="test", truth=truth, cap=cap, floor=HEIGHT_FLOOR, classes=classes,
+        relative_floor=0.1, height_floor=HEIGHT_FLOOR, height_scale=HEIGHT_SCALE,
+    )  # fmt: skip
+
+
 PROTOCOLS = _registry(
     [
         *_nyuv2("", 40),
@@ -93,6 +102,8 @@ PROTOCOLS = _registry(
         _cityscapes_mtan(),
         Protocol(name="world_indoor", dataset="world_indoor", split="test", truth="exact, rendered", cap=10.0, floor=0.1, classes=13),
         Protocol(name="world_street", dataset="world_street", split="test", truth="exact, rendered", cap=80.0, classes=19),
+        _heights("world_aerial", "world_aerial", "exact, drawn", cap=HEIGHT_SCALE, classes=6),
+        *(_heights(f"isprs{classes}", "isprs", "official labels and nDSM", cap=100.0, classes=classes) for classes in (6, 5)),
         Protocol(name="sunrgbd37", dataset="sunrgbd", split="test", truth="depth_bfx and labels", cap=math.inf, classes=37),
         Protocol(name="camvid11", dataset="camvid", split="test", truth="labels, void ignored", classes=11),
         Protocol(name="folder", dataset="folder", split="test", truth="as stored"),

@@ -199,11 +199,12 @@ def _columns(frame: Frame, single: Single, protocol: Protocol, factor: float | N
         scaled = prepared(predicted, protocol, columns["depth/scale"])
         fits = semantic is not None and semantic.shape == truth.shape
         columns |= breakdown_columns(
-            truth, scaled, valid, semantic if fits else None, found if fits else None, protocol.classes or 0, ranges_for(protocol.cap)
-        )
+            truth, scaled, valid, semantic if fits else None, found if fits else None, protocol.classes or 0, ranges_for(protocol.cap),
+            protocol.relative_floor,
+        )  # fmt: skip
         points = frame.get("sparse_depth")
         if points is not None and points.shape == truth.shape:
-            columns |= density_columns(truth, scaled, valid, points)
+            columns |= density_columns(truth, scaled, valid, points, protocol.relative_floor)
         if uncertainty is not None:
             spread = to_truth_size(uncertainty, truth.shape)[valid].astype(np.float64)
             error = np.abs(scaled[valid] - truth[valid])
