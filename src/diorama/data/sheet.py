@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -32,7 +32,33 @@ _TITLES = {
     "confidence": "confidence",
     "semantic_right": "labels of the right view",
 }
+_HEIGHTS = {"depth": "height [m]", "sparse_depth": "sparse height [m]", "pseudo_depth": "pseudo height [m]"}
 _LABELS, _METRES, _SHARES = {"semantic", "semantic_right"}, ("depth", "sparse_depth", "pseudo_depth"), {"confidence"}
+
+
+class Scale(NamedTuple):
+    """How values become colours."""
+
+    low: float
+    high: float
+    rising: bool = False
+    """Whether high values are the bright ones."""
+    linear: bool = False
+    """Even steps in the value, else in its logarithm."""
+
+    def parts(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values -> 0..1 from low to high."""
+        if self.linear:
+            return np.asarray((np.clip(values, self.low, self.high) - self.low) / max(self.high - self.low, 1e-6), np.float32)
+        floor = max(self.low, 1e-3)
+        return np.asarray(np.log(np.clip(values, floor, self.high) / floor) / max(np.log(self.high / floor), 1e-6), np.float32)
+
+    def value(self, part: float) -> float:
+        """The way back."""
+        if self.linear:
+            return self.low + part * (self.high - self.low)
+        floor = max(self.low, 1e-3)
+        return float(floor * (max(self.high, floor * 1.01) / floor) ** part)
 
 
 def plot(dataset: SceneDataset, out: str | Path, frames: int = 6, width: int = 320, *, overwrite: bool = False) -> Path:
@@ -67,20 +93,18 @@ def plot(dataset: SceneDataset, out: str | Path, frames: int = 6, width: int = 3
 def contact_sheet(frames: list[Frame], labels: LabelSet | None, width: int = 320, title: str = "", depth_cap: float = np.inf) -> Picture:
     """`(h, w, 3)` RGB: one row per frame, its columns as in the first frame; a legend of the classes that occur below.
 
-    Colours of depth end at the 99th percentile or `depth_cap` [m], whichever is nearer.
+    Colours of depth end at the 99th percentile or `depth_cap` [m], whichever is nearer: near is bright, in even steps of the logarithm.
+    Heights (frames that say so in `meta["height"]`) are brighter the higher, in even steps from the ground on.
     """
     keys = [key for key in _TITLES if key in frames[0]]
-    lows_highs: dict[str, tuple[float, float]] = {key: _value_range(frames, key) for key in (*_METRES, "disparity") if key in keys}
-    shown_metres = [key for key in _METRES if key in lows_highs]
-    for key in shown_metres:
-        low, high = lows_highs[key]
-        lows_highs[key] = low, max(min(high, depth_cap), low * 1.01)
-    for key in shown_metres:  # one scale, else they could not be compared
-        lows_highs[key] = lows_highs[shown_metres[0]]
-    lows_highs |= dict.fromkeys(_SHARES & set(keys), (0.0, 1.0))
-    rows = [_row(frame, keys, labels, width, lows_highs) for frame in frames]
+    heights = "height" in frames[0].get("meta", {})
+    scales = {key: _scale(frames, key) for key in keys if key == "disparity"} | dict.fromkeys(_SHARES & set(keys), Scale(0, 1, linear=True))
+    metres = [key for key in _METRES if key in keys]
+    if metres:  # one scale, else they could not be compared
+        scales |= dict.fromkeys(metres, _scale(frames, metres[0], depth_cap, heights=heights))
+    rows = [_row(frame, keys, labels, width, scales) for frame in frames]
     total = max(row.shape[1] for row in rows)
-    head = _head(keys, total, width, lows_highs, title)
+    head = _head(keys, total, width, scales, title, _TITLES | (_HEIGHTS if heights else {}))
     parts = [head, *(part for row in rows for part in (row, _blank(_GAP, row.shape[1])))]
     if labels is not None and _LABELS & set(keys):
         present = np.zeros(256, np.int64)
@@ -91,7 +115,7 @@ def contact_sheet(frames: list[Frame], labels: LabelSet | None, width: int = 320
     return np.concatenate([_widened(part, total) for part in parts])
 
 
-def _row(frame: Frame, keys: list[str], labels: LabelSet | None, width: int, ranges: dict[str, tuple[float, float]]) -> Picture:
+def _row(frame: Frame, keys: list[str], labels: LabelSet | None, width: int, scales: dict[str, Scale]) -> Picture:
     values: dict[str, Any] = dict(frame)
     shape = values[keys[0]].shape
     size = (max(1, round(shape[0] * width / shape[1])), width)
@@ -105,11 +129,10 @@ def _row(frame: Frame, keys: list[str], labels: LabelSet | None, width: int, ran
             cells.append(_label_colours(resize_nearest(values[key], size), labels))
         elif key in _SHARES:
             cells.append(_share_colours(resize_nearest(values[key], size)))
-            cells.append(_bar(size[0], *ranges[key], shares=True))
+            cells.append(_bar(size[0], scales[key], shares=True))
         else:
-            near_is_high = key == "disparity"
-            cells.append(_value_colours(_shown(values[key], size, key), *ranges[key], near_is_high))
-            cells.append(_bar(size[0], *ranges[key], near_is_high))
+            cells.append(_value_colours(_shown(values[key], size, key), scales[key]))
+            cells.append(_bar(size[0], scales[key]))
         cells.append(_blank(size[0], _GAP))
     return np.concatenate(cells, axis=1)
 
@@ -133,6 +156,13 @@ def _label_colours(semantic: NDArray[np.uint8], labels: LabelSet | None) -> Pict
     return coloured
 
 
+def _scale(frames: list[Frame], key: str, cap: float = np.inf, *, heights: bool = False) -> Scale:
+    low, high = _value_range(frames, key)
+    if heights:
+        return Scale(0.0, max(min(high, cap), 1.0), rising=True, linear=True)
+    return Scale(low, max(min(high, cap), low * 1.01), rising=key == "disparity")
+
+
 def _value_range(frames: list[Frame], key: str) -> tuple[float, float]:
     maps = [np.asarray(dict(frame)[key]) for frame in frames if key in frame]
     known = np.concatenate([values[values > 0][:: max(1, values.size // 20000)] for values in maps])
@@ -142,11 +172,10 @@ def _value_range(frames: list[Frame], key: str) -> tuple[float, float]:
     return low, max(high, low * 1.01)
 
 
-def _value_colours(values: NDArray[np.float32], low: float, high: float, near_is_high: bool = False) -> Picture:
-    """Near is bright, far is dark, even steps in the logarithm; unknown is grey."""
-    floor = max(low, 1e-3)
-    part = np.log(np.clip(values, floor, high) / floor) / max(np.log(high / floor), 1e-6)
-    level = (250 - 225 * (1 - part if near_is_high else part)).round().astype(np.uint8)
+def _value_colours(values: NDArray[np.float32], scale: Scale) -> Picture:
+    """Unknown is grey."""
+    part = scale.parts(values)
+    level = (250 - 225 * (1 - part if scale.rising else part)).round().astype(np.uint8)
     coloured = np.asarray(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), np.uint8)[..., ::-1].copy()
     coloured[values <= 0] = _UNKNOWN
     return coloured
@@ -157,31 +186,32 @@ def _share_colours(values: NDArray[np.float32]) -> Picture:
     return (values.clip(0, 1) * np.float32(255)).round().astype(np.uint8)[..., None].repeat(3, axis=2)
 
 
-def _bar(height: int, low: float, high: float, near_is_high: bool = False, *, shares: bool = False) -> Picture:
+def _bar(height: int, scale: Scale, *, shares: bool = False) -> Picture:
     canvas = Image.fromarray(_blank(height, _BAR))
-    steps, floor = max(height - 12, 1), max(low, 1e-3)
-    scale = np.linspace(1, 0, steps) if shares else np.geomspace(floor, max(high, floor * 1.01), steps)
-    column = scale.astype(np.float32)[:, None].repeat(12, axis=1)
-    canvas.paste(Image.fromarray(_share_colours(column) if shares else _value_colours(column, low, high, near_is_high)), (4, 6))
+    falling = scale.linear  # a plain amount grows upwards, depth away from the camera downwards
+    places = np.linspace(0, 1, max(height - 12, 1))
+    values = np.array([scale.value(1 - part if falling else part) for part in places], np.float32)
+    column = (values if shares else np.maximum(values, 1e-6))[:, None].repeat(12, axis=1)  # 0 would be "unknown"
+    canvas.paste(Image.fromarray(_share_colours(column) if shares else _value_colours(column, scale)), (4, 6))
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=11)
     ticks = max(2, min(5, height // 32))
     for part in np.linspace(0, 1, ticks):
         y = 6 + part * (height - 13)
-        value = 1 - part if shares else floor * (high / floor) ** part
+        value = scale.value(1 - part if falling else part)
         draw.line((16, y, 19, y), fill=_INK)
         draw.text((22, y), f"{value:.2f}" if value < 10 else f"{value:.0f}", font=font, fill=_INK, anchor="lm")
     return np.asarray(canvas)
 
 
-def _head(keys: list[str], total: int, width: int, ranges: dict[str, tuple[float, float]], title: str) -> Picture:
+def _head(keys: list[str], total: int, width: int, scales: dict[str, Scale], title: str, titles: dict[str, str]) -> Picture:
     canvas = Image.fromarray(_blank(_HEAD + (22 if title else 0), total))
     draw = ImageDraw.Draw(canvas)
     if title:
         draw.text((_GAP, 16), title, font=ImageFont.load_default(size=16), fill=_INK, anchor="lm")
     x = _GAP
     for key in keys:
-        draw.text((x, canvas.height - 14), _TITLES[key], font=ImageFont.load_default(size=13), fill=_FAINT, anchor="lm")
-        x += width + _GAP + (_BAR if key in ranges else 0)
+        draw.text((x, canvas.height - 14), titles[key], font=ImageFont.load_default(size=13), fill=_FAINT, anchor="lm")
+        x += width + _GAP + (_BAR if key in scales else 0)
     return np.asarray(canvas)
 
 
