@@ -40,11 +40,13 @@ class Evaluation:
         protocol: name from `diorama evaluate --list-protocols`; None takes the first one of the data set.
         split: what is evaluated; None: test, or val of a data set whose test labels are not public.
         flip: average with the prediction on the mirrored image; named in the protocol.
+        stream: the model is judged on frames of what this stream reads, instead of `data`.
     """
 
     protocol: str | None = None
     split: str | None = None
     flip: bool = False
+    stream: str | None = None
 
 
 SETTINGS: dict[str, type[Any]] = {"view": View, "trainer": Trainer, "evaluation": Evaluation}
@@ -114,11 +116,8 @@ class RunConfig:
         Raises:
             DataError: files are missing, or there is no such split.
         """
-        own = {key: value for key, value in self.streams.get(stream or "", {}).items() if key != "part"}
-        fields = own if "name" in own else {"name": self.dataset, **self.data, **own}
-        kind = catalog.dataset(fields["name"])
-        opened: SceneDataset = kind(split=split, **{key: value for key, value in fields.items() if key != "name"})
-        return opened
+        own = self.streams.get(stream or "", {})
+        return stream_settings.opened(own if "name" in own else {"name": self.dataset, **self.data, **own}, split)
 
     def open_training(self, stream: str | None = None) -> SceneDataset:
         """What is trained on: the frames of `open_dataset("train")`, with the pseudo labels of the run's own data set.

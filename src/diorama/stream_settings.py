@@ -4,6 +4,7 @@
 streams:
   photos: {part: [0, 2]}               # the first of two contiguous parts of the run's training frames
   labels: {name: camvid, root: DIR}    # another data set: nothing is taken over from `data`
+  scans: {name: kitti_lidar, root: DIR, depth_from: sparse_depth}    # its LiDAR returns are its `depth`
 ```
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser
 
@@ -19,7 +20,12 @@ from diorama import catalog
 from diorama.errors import ConfigError
 from diorama.parsing import parsed, plain
 
+if TYPE_CHECKING:
+    from diorama.data.base import SceneDataset
+
 SECTION = "streams"
+OWN: dict[str, Any] = {"part": tuple[int, int], "depth_from": Literal["sparse_depth"]}
+"""Fields of a stream that are not those of its data set -> type; all of them may be left out."""
 
 
 @dataclass
@@ -78,6 +84,22 @@ def read_streams(given: Given, dataset: str, data: Mapping[str, Any]) -> dict[st
     return {stream: _own(stream, found[stream], {} if name else own) for stream, name in given.names.items()}
 
 
+def opened(fields: Mapping[str, Any], split: str) -> SceneDataset:
+    """The data set `fields["name"]` of these settings, whole, and as the fields of a stream among them say.
+
+    Raises:
+        DataError: files are missing, or there is no such split.
+        ConfigError: it cannot be seen as the stream wants it.
+    """
+    kind = catalog.dataset(fields["name"])
+    found: SceneDataset = kind(split=split, **{key: value for key, value in fields.items() if key != "name" and key not in OWN})
+    if "depth_from" in fields:
+        from diorama.data.mapped import DepthFrom
+
+        found = DepthFrom(found)
+    return found
+
+
 def _checked(section: object) -> dict[str, dict[str, Any]]:
     """The section with every stream as a mapping; one without a field stands for the run's data as they are."""
     if not isinstance(section, Mapping):
@@ -94,7 +116,8 @@ def _parser(names: Mapping[str, str]) -> ArgumentParser:
     for stream, name in names.items():
         key = f"{SECTION}.{stream}"
         parser.add_argument(f"--{key}.name", type=str)
-        parser.add_argument(f"--{key}.part", type=tuple[int, int])
+        for own, kind in OWN.items():
+            parser.add_argument(f"--{key}.{own}", type=kind)
         parser.add_class_arguments(catalog.dataset(name), key, skip={"split"}, instantiate=False)
     return parser
 
@@ -104,4 +127,4 @@ def _own(stream: str, fields: Mapping[str, Any], inherited: Mapping[str, Any]) -
     if part is not None and not 0 <= part[0] < part[1]:
         raise ConfigError(f"{SECTION}.{stream}.part is {list(part)}: give the number of the part, from 0, and how many there are: [0, 2].")
     same = {key for key, value in fields.items() if key in inherited and plain(value) == plain(inherited[key])}
-    return {key: value for key, value in fields.items() if key not in same and not (key == "part" and value is None)}
+    return {key: value for key, value in fields.items() if key not in same and not (key in OWN and value is None)}

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from diorama.data.crop import extent
+from diorama.data.mapped import SPARSE_KEYS
 from diorama.errors import DataError, ShapeError
 from diorama.tensors import Confidence, Depth, Disparity, Intrinsics, SparseDepth
 from diorama.types import Frame, Sample
@@ -41,7 +42,8 @@ def to_sample(frame: Frame, keys: Collection[str] | None = None) -> Sample:
         elif key in ("semantic", "semantic_right"):
             sample[key] = tv_tensors.Mask(torch.from_numpy(np.ascontiguousarray(value)).to(torch.int64))
         elif key in _MAPS:
-            sample[key] = _MAPS[key](torch.from_numpy(_checked(np.array(value, np.float32), key, name))[None])
+            kind = SparseDepth if key in frame.get("meta", {}).get(SPARSE_KEYS, ()) else _MAPS[key]
+            sample[key] = kind(torch.from_numpy(_checked(np.array(value, np.float32), key, name))[None])
         elif key == "intrinsics":
             sample[key] = Intrinsics(value, canvas_size=_frame_size(frame))
         else:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data.base import SceneDataset, WrappedDataset
+from diorama.data.mapped import SPARSE_KEYS
 from diorama.errors import DataError
 from diorama.types import Frame
 
@@ -79,15 +80,16 @@ def resize_frame(frame: Frame, size: tuple[int, int]) -> Frame:
     if old is None:
         raise DataError("a frame without image, semantic and depth has no size. Check the data set's `provides`.")
     resized = {**values, "meta": {**values.get("meta", {}), "native_size": [int(n) for n in old]}}
+    sparse = {"sparse_depth", *resized["meta"].get(SPARSE_KEYS, ())}
     for key, value in values.items():
         if key in ("image", "right"):
             resized[key] = resize_image(value, size)
+        elif key in sparse:
+            resized[key] = splat(value, size)
         elif key in _NEAREST:
             resized[key] = resize_nearest(value, size)
         elif key in ("disparity", "matched"):
             resized[key] = resize_nearest(value, size) * np.float32(size[1] / old[1])
-        elif key == "sparse_depth":
-            resized[key] = splat(value, size)
         elif key == "intrinsics":
             resized[key] = resize_intrinsics(value, old, size)
     return resized  # type: ignore[return-value]

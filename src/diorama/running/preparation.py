@@ -17,7 +17,7 @@ from diorama.config import RunConfig
 from diorama.data.base import SceneDataset
 from diorama.data.loader import require
 from diorama.data.transforms import require_movable
-from diorama.errors import ConfigError, DataError, ProtocolError, TrainingError
+from diorama.errors import ConfigError, DataError, ProtocolError, TrainingError, suggest
 from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import Protocol, by_name
 from diorama.running.evaluate_file import CONFIDENCE, default_protocol
@@ -49,6 +49,12 @@ def check(config: RunConfig, streams: Mapping[str, Stream], baselines: Sequence[
         logger.warning("%s has no frames but those to train on: the model will not be evaluated", config.dataset)
     else:
         rules(config, held_out)
+        task = getattr(config.model, "tasks", "both")
+        if task in ("semantic", "depth") and task not in held_out.provides and held_out.provides & {"semantic", "depth"}:
+            raise ConfigError(
+                f"{held_out.name} ({held_out.split}), which the model is judged on, has no '{task}', its only task. Set evaluation.stream "
+                "to a stream that has it."
+            )
         classes, labels = getattr(config.model, "classes", None), held_out.labels
         if labels and classes not in (None, len(labels)) and getattr(config.model, "tasks", "both") != "depth":
             where = f"{held_out.name} ({held_out.split}), which the model is judged on,"
@@ -113,14 +119,19 @@ def evaluation_split(config: RunConfig) -> SceneDataset | None:
     """The test frames, or the validation frames where there are no test frames; None without either.
 
     Raises:
+        ConfigError: `evaluation.stream` names no stream of the run.
         DataError: the split that was asked for is not there.
     """
+    stream = config.evaluation.stream
+    if stream is not None and stream not in config.streams:
+        raise ConfigError(f"evaluation.stream is '{stream}': {suggest(stream, config.streams)} It is one of the section `streams`.")
+    name = config.streams.get(stream or "", {}).get("name", config.dataset)
     if config.evaluation.split:
-        return config.open_dataset(config.evaluation.split)
+        return config.open_dataset(config.evaluation.split, stream)
     for split in ("test", "val"):
-        if split in catalog.dataset(config.dataset).splits:
+        if split in catalog.dataset(name).splits:
             try:
-                return config.open_dataset(split)
+                return config.open_dataset(split, stream)
             except DataError as error:
                 logger.debug("not evaluated on '%s': %s", split, error)
     return None
