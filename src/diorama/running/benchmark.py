@@ -16,6 +16,9 @@ rows:
 With `parser: RUN` (or `--parser RUN`) rows whose models make photos of label maps carry what that model sees in them: columns
 `parser_pixel_accuracy`, `parser_class_accuracy` and `parser_miou`.
 
+With `domains: {STREAM: PROTOCOL or null}` every row is judged on the held-out frames of what these streams read, too: columns
+`METRIC@STREAM`, and Delta M on each.
+
 Every finished run leaves `OUT/ROW-seedN.json` with the settings that decided it; a run that has its file is not run again, one that was
 stopped resumes from its checkpoint. Where the settings have changed since, the benchmark says so and runs again what `--renew` allows.
 """
@@ -38,7 +41,7 @@ from diorama.config import RunConfig, read_config
 from diorama.data.io import replacing
 from diorama.errors import ConfigError, TrainingError
 from diorama.running.benchmark_tables import slug, write_tables
-from diorama.running.renewal import outdated, stopped_outdated, with_settings
+from diorama.running.renewal import missing_domain, outdated, stopped_outdated, with_settings
 from diorama.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("diorama")
 
-KEYS = {"title", "base", "seeds", "metrics", "baselines", "rows", "budget", "parser"}
+KEYS = {"title", "base", "seeds", "metrics", "baselines", "rows", "budget", "parser", "domains"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Benchmark:
         baselines: names of the single-task rows that Delta M compares with; none: no Delta M.
         budget: a sentence on size, steps and machine, printed under the table.
         parser: a model that is asked what it sees in photos made of label maps; None: nothing is asked.
+        domains: streams whose held-out frames every row is judged on, too -> protocol; None: that of the run, or the data set's first.
     """
 
     title: str
@@ -72,6 +76,7 @@ class Benchmark:
     baselines: tuple[str, ...] = ()
     budget: str = field(default="")
     parser: str | None = None
+    domains: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path) -> Benchmark:
@@ -136,14 +141,12 @@ def run_benchmark(
         for seed in (seeds or benchmark.seeds)
         for name in (rows or benchmark.rows)
     ]
-    stale = {target: how for _, _, target, config in todo if (how := _outdated(target, config))}
+    stale = {target: how for _, _, target, config in todo if (how := _outdated(target, config, benchmark))}
     if stale and not renew:
         first, how = next(iter(stale.items()))
         others = f" ({len(stale) - 1} more are out of date)" if len(stale) > 1 else ""
         raise ConfigError(f"{first}: made with other settings: {how}{others}. Pass --renew to run it again, or choose another --out.")
-    judge = _admitted(
-        {target: config for _, _, target, config in todo}, {target for target in stale if target.exists()}, parser or benchmark.parser
-    )
+    judge = _admitted(benchmark, {target: config for _, _, target, config in todo}, {target for target in stale if target.exists()}, parser)
     out.mkdir(parents=True, exist_ok=True)
     for number, (name, seed, target, config) in enumerate(todo, 1):
         folder = out / "runs" / target.stem
@@ -156,10 +159,8 @@ def run_benchmark(
             RunFolder(folder).discard()
         target.unlink(missing_ok=True)  # an old number must not stand in the tables beside new ones
         finished = train_once(config, folder)
-        result = with_settings(finished / "metrics.json", config)
-        result = judge.added(result, finished, config) if judge else result
         with replacing(target) as temporary:
-            temporary.write_text(result, encoding="utf-8")
+            temporary.write_text(_result(benchmark, finished, config, judge), encoding="utf-8")
         if not keep:
             shutil.rmtree(finished)
         write_tables(benchmark, out)
@@ -167,24 +168,35 @@ def run_benchmark(
     return out
 
 
-def _admitted(todo: Mapping[Path, RunConfig], stale: Collection[Path], parser: str | None) -> RowParser | None:
-    """The parser that rows are judged by, if any, once it and all that is to be trained are known to be able to begin.
+def _admitted(benchmark: Benchmark, todo: Mapping[Path, RunConfig], stale: Collection[Path], parser: str | None) -> RowParser | None:
+    """The parser that rows are judged by, if any, once it and all that is to be trained are known to be able to begin and to be judged.
 
     Raises:
         UserError: what is not.
     """
+    from diorama.running.domain_scores import require_domains
     from diorama.running.origin import require_start
-
-    for target, config in todo.items():
-        if target in stale or not target.exists():
-            require_start(config)
-    if not parser:
-        return None
     from diorama.running.parsed_rows import RowParser
 
-    judge = RowParser(parser)
+    begun = [config for target, config in todo.items() if target in stale or not target.exists()]
+    for config in begun:
+        require_start(config)
+    require_domains(benchmark.domains, begun)
+    named = parser or benchmark.parser
+    if not named:
+        return None
+    judge = RowParser(named)
     judge.require(todo, stale)
     return judge
+
+
+def _result(benchmark: Benchmark, finished: Path, config: RunConfig, judge: RowParser | None) -> str:
+    """What is kept of a finished run: its numbers, the settings that decided them, and what a parser and other domains say."""
+    from diorama.running.domain_scores import with_domains
+
+    result = with_settings(finished / "metrics.json", config)
+    result = judge.added(result, finished, config) if judge else result
+    return with_domains(result, finished, config, benchmark.domains) if benchmark.domains else result
 
 
 def result_file(out: Path, name: str, seed: int) -> Path:
@@ -192,10 +204,11 @@ def result_file(out: Path, name: str, seed: int) -> Path:
     return out / f"{slug(name)}-seed{seed}.json"
 
 
-def _outdated(target: Path, config: RunConfig) -> str:
-    """How the result, or the stopped run where there is none, differs in its settings from `config`; empty if it does not."""
+def _outdated(target: Path, config: RunConfig, benchmark: Benchmark) -> str:
+    """How the result, or the stopped run where there is none, differs from what `config` and `benchmark` ask; empty if it does not."""
     if target.exists():
-        return outdated(target, config)
+        lacking = missing_domain(target, benchmark.domains)
+        return outdated(target, config) or (f"not judged on '{lacking}'" if lacking else "")
     return stopped_outdated(target.parent / "runs" / target.stem, config)
 
 

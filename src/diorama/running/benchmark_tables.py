@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from diorama.data.io import replacing
 from diorama.errors import DataError
-from diorama.evaluation.delta import Run, delta_m
+from diorama.evaluation.delta import TASK_METRICS, Run, delta_m
+from diorama.evaluation.protocol import Protocol
 from diorama.evaluation.resample import t_interval
 from diorama.running.translate import PARSED
 
@@ -34,14 +36,19 @@ def write_tables(benchmark: Benchmark, out: Path) -> None:
     found = finished_runs(benchmark, out)
     parsers = sorted({str(run.model["parser"]) for runs in found.values() for run in runs if run.model.get("parser")})
     metrics = [*benchmark.metrics, *(name for name in PARSED if parsers and name not in benchmark.metrics)]
-    columns = ["row", "seeds", *metrics, *(["Delta M"] if benchmark.baselines else [])]
+    metrics += [column(name, domain) for domain in benchmark.domains for name in benchmark.metrics]
+    # where there are domains, the gain on each and over all of them
+    gains = [*([column(name, domain) for name in TASK_METRICS] for domain in benchmark.domains), list(TASK_METRICS)]
+    titles = [*(column("Delta M", domain) for domain in benchmark.domains), "Delta M"]
+    columns = ["row", "seeds", *metrics, *(titles if benchmark.baselines else [])]
     lines = [f"# {benchmark.title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, runs in found.items():
         cells = [_cell([run.values.get(metric, math.nan) for run in runs]) for metric in metrics]
-        cells += [_delta(benchmark, found, name)] if benchmark.baselines else []
+        cells += [_delta(benchmark, found, name, names) for names in gains] if benchmark.baselines else []
         lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
     if found:
         lines += ["", f"Protocol: {next(iter(found.values()))[0].protocol.sentence()}", _budgets(found)]
+    lines += [f"@{domain}: {sentence}" for domain in benchmark.domains if (sentence := _judged(out, domain))]
     if parsers:
         lines += [f"parser_*: what {' and '.join(parsers)} sees in photos that the models make of the label maps of these frames."]
     lines += [benchmark.budget, "Mean and 95 % t-interval over seeds; a row of one seed is one run.", ""]
@@ -69,8 +76,21 @@ def _budgets(found: Mapping[str, list[Run]]) -> str:
     return f"Budgets: {'; '.join(said)}."
 
 
-def _delta(benchmark: Benchmark, found: Mapping[str, list[Run]], name: str) -> str:
-    """Delta M of a joint row over the single-task rows with the same seeds."""
+def _judged(out: Path, domain: str) -> str:
+    """The protocol that the runs in `out` are judged by on `domain`; empty without a run.
+
+    Raises:
+        ProtocolError: they are not all judged by the same.
+    """
+    found = [json.loads(path.read_text(encoding="utf-8")).get("domains", {}) for path in sorted(out.glob("*-seed*.json"))]
+    protocols = [Protocol.from_dict(domains[domain]) for domains in found if domain in domains]
+    for other in protocols[1:]:
+        protocols[0].require_same(other)
+    return protocols[0].sentence() if protocols else ""
+
+
+def _delta(benchmark: Benchmark, found: Mapping[str, list[Run]], name: str, metrics: Sequence[str]) -> str:
+    """Delta M in `metrics` of a joint row over the single-task rows with the same seeds."""
     if not benchmark.baselines or name in benchmark.baselines or any(base not in found for base in benchmark.baselines):
         return ""
     seeds = set.intersection(*({run.model.get("seed") for run in found[row]} for row in (name, *benchmark.baselines)))
@@ -78,7 +98,7 @@ def _delta(benchmark: Benchmark, found: Mapping[str, list[Run]], name: str) -> s
         return ""
     shared = {row: [run for run in found[row] if run.model.get("seed") in seeds] for row in (name, *benchmark.baselines)}
     try:
-        return delta_m(shared[name], [run for base in benchmark.baselines for run in shared[base]]).sentence()
+        return delta_m(shared[name], [run for base in benchmark.baselines for run in shared[base]], metrics).sentence()
     except DataError:
         return ""
 
@@ -92,6 +112,11 @@ def _cell(values: Sequence[float]) -> str:
         return f"{mean:.4g}"
     interval = t_interval(values)
     return f"{mean:.4g} ± {(interval[1] - interval[0]) / 2:.2g}" if interval else f"{mean:.4g}"
+
+
+def column(metric: str, domain: str) -> str:
+    """What `metric` on `domain` is called in results and tables."""
+    return f"{metric}@{domain}"
 
 
 def slug(name: str) -> str:

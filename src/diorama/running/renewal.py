@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,12 @@ def outdated(result: Path, config: RunConfig) -> str:
     known = {"model": model.get("config"), "data.name": model.get("data"), "seed": model.get("seed")}
     then, now = decisive({key: value for key, value in known.items() if value is not None}), decisive(config.to_dict())
     return differences(then, {key: value for key, value in now.items() if key in then})
+
+
+def missing_domain(result: Path, domains: Iterable[str]) -> str:
+    """The first of `domains` that the file of a finished run has no numbers of; empty if it has all."""
+    known = json.loads(result.read_text(encoding="utf-8")).get("domains", {})
+    return next((domain for domain in domains if domain not in known), "")
 
 
 def stopped_outdated(run: Path, config: RunConfig) -> str:
