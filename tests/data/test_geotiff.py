@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,58 @@ def test_a_failed_file_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="no window to write"):
         write_raster(tmp_path / "b.tif", iter([]), size=(4, 4))
     assert not (tmp_path / "b.tif").exists()
+
+
+@pytest.mark.parametrize("missing", [200_000, 300, 1])
+def test_a_full_disk_is_told_even_where_gdal_keeps_silent(tmp_path: Path, missing: int) -> None:
+    """A limit on the size of files stands for the disk. GDAL tells of blocks that do not fit, not of the directory behind them."""
+    resource = pytest.importorskip("resource")
+    values = _values("uint8", size=(600, 500))
+    write_raster(tmp_path / "whole.tif", values, "EPSG:25833", PLACE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "whole.tif").stat().st_size - missing, hard))
+        with pytest.raises(DataError, match=r"a\.tif: cannot be written .*MB are free there.*Make room, or choose another output folder"):
+            write_raster(tmp_path / "a.tif", values, "EPSG:25833", PLACE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.tif"]
+
+
+def test_some_bands_alone(tmp_path: Path) -> None:
+    values = _values("uint16", 5)
+    write_raster(tmp_path / "a.tif", values)
+    with open_raster(tmp_path / "a.tif") as raster:
+        np.testing.assert_array_equal(raster.read((3, 4, 60, 500), bands=(4, 1)), values[3:63, 4:504][..., [3, 0]])
+        assert raster.read_mask() is None
+
+
+def test_a_mask_inside_the_file_is_read(tmp_path: Path) -> None:
+    values, there = _values("uint8"), RANDOM.random((70, 531)) > 0.5
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", height=70, width=531, count=3, dtype="uint8", transform=PLACE) as file,
+    ):
+        file.write(values.transpose(2, 0, 1))
+        file.write_mask(there)
+    with open_raster(tmp_path / "a.tif") as raster:
+        np.testing.assert_array_equal(raster.read_mask((5, 6, 50, 400)), there[5:55, 6:406])
+        np.testing.assert_array_equal(raster.read(), values)
+
+
+def test_blocks_that_do_not_fit_into_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_raster(tmp_path / "a.tif", _values("uint16"))
+    monkeypatch.setattr(geotiff, "BLOCK_BYTES", 256 * 256 * 3 * 2 - 1)
+    with (
+        pytest.raises(DataError, match="blocks of 256x256 pixels, each 0 MB in memory. Rewrite it in tiles: gdal_translate"),
+        open_raster(tmp_path / "a.tif"),
+    ):
+        pass
+    monkeypatch.setattr(geotiff, "BLOCK_BYTES", 256 * 256 * 3 * 2)
+    with open_raster(tmp_path / "a.tif") as raster:
+        assert raster.bands == 3
 
 
 def test_a_callers_own_error_passes_through(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 An image may be larger than memory: `Raster.read` decodes one window, `RasterWriter.write` encodes one, and GDAL's block
 cache is held to `CACHE_MB`. A raster without a CRS is read like any other: `crs` is None, and what is written from it has none.
-Like every file of this project a raster is written under a temporary name and moved into place when it is complete.
+Like every file of this project a raster is written under a temporary name and moved into place when it is complete: GDAL says nothing
+of a disk that fills up while a file is closed, so it is looked at first.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,9 @@ from diorama.errors import DataError, ShapeError
 
 CACHE_MB = 64
 """Decoded blocks that GDAL keeps while rasters are open."""
+
+BLOCK_BYTES = 2**29
+"""A file whose blocks are larger when decoded is not read: one of them would have to be in memory."""
 
 SUFFIXES = (".tif", ".tiff")
 _BLOCK = 256
@@ -54,9 +59,23 @@ def _rasterio(path: str | Path) -> Any:
     return rasterio
 
 
+def _interleaved(source: Any) -> bool:
+    """Whether a block holds all bands, not one of them."""
+    return source.interleaving is not None and source.interleaving.name == "pixel"
+
+
+def _damaged(path: str | Path, why: str) -> DataError:
+    return DataError(f"{path}: not a GeoTIFF, or truncated or damaged ({why}). Copy or download the file again.")
+
+
+def _unwritten(path: str | Path, why: str) -> DataError:
+    free = shutil.disk_usage(Path(path).parent).free / 2**20
+    return DataError(f"{path}: cannot be written ({why}; {free:.0f} MB are free there). Make room, or choose another output folder.")
+
+
 @contextmanager
-def _gdal(path: str | Path) -> Iterator[Any]:
-    """rasterio with a bounded cache; whatever is wrong with the file at `path` comes out as a `DataError`."""
+def _gdal(path: str | Path, failed: Callable[[str | Path, str], DataError] = _damaged) -> Iterator[Any]:
+    """rasterio with a bounded cache; whatever is wrong with the file at `path` comes out as the `DataError` that `failed` words."""
     import warnings
 
     rasterio = _rasterio(path)
@@ -70,7 +89,7 @@ def _gdal(path: str | Path) -> Iterator[Any]:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             yield rasterio
     except (RasterioIOError, RasterioError) as error:
-        raise DataError(f"{path}: not a GeoTIFF, or truncated or damaged ({_one_line(error)}). Copy or download the file again.") from error
+        raise failed(path, _one_line(error)) from error
 
 
 def _one_line(error: BaseException) -> str:
@@ -114,6 +133,8 @@ class Raster:
         """`affine.Affine`: (column, row) of a pixel's upper left corner -> ground coordinates; the identity if the file has none."""
         self.nodata: float | None = source.nodata
         self.tags: dict[str, str] = dict(source.tags())
+        flags = {flag.name for flag in source.mask_flag_enums[0]}
+        self._masked = "per_dataset" in flags and "alpha" not in flags
 
     @property
     def resolution(self) -> tuple[float, float] | None:
@@ -123,18 +144,44 @@ class Raster:
         a, b, _, d, e, _ = tuple(self.transform)[:6]
         return math.hypot(b, e), math.hypot(a, d)
 
-    def read(self, window: Window | tuple[int, int, int, int] | None = None) -> NDArray[Any]:
-        """`(h, w, c)` values as stored of (top, left, height, width), of the whole raster if None.
+    def read(self, window: Window | tuple[int, int, int, int] | None = None, bands: Sequence[int] | None = None) -> NDArray[Any]:
+        """`(h, w, c)` values as stored of (top, left, height, width), of the whole raster if None; of `bands`, from 1, all if None.
 
         Raises:
             ShapeError: the window reaches beyond the raster.
             DataError: it has more than `io.MAX_PIXELS` pixels, or the file is damaged there.
         """
+        rectangle = self._asked(window)
+        with _gdal(self.path):
+            values = self._source.read(None if bands is None else list(bands), window=rectangle)
+        return np.ascontiguousarray(values.transpose(1, 2, 0))
+
+    def read_mask(self, window: Window | tuple[int, int, int, int] | None = None) -> NDArray[np.bool_] | None:
+        """`(h, w)` where the mask inside the file says that there is something; None if it has none.
+
+        Nodata values and bands of transparency are no such mask. It raises what `read` does.
+        """
+        if not self._masked:
+            return None
+        rectangle = self._asked(window)
+        with _gdal(self.path):
+            return np.asarray(self._source.read_masks(1, window=rectangle) > 0)
+
+    def require_whole(self) -> None:
+        """Return if every block of the file is in it; otherwise it would be told when a window reaches there.
+
+        Raises:
+            DataError: the file is cut off.
+        """
+        with _gdal(self.path):
+            if self._source.driver == "GTiff" and any(end > self.path.stat().st_size for end in _block_ends(self._source)):
+                raise _damaged(self.path, "blocks beyond the end of the file")
+
+    def _asked(self, window: Window | tuple[int, int, int, int] | None) -> Any:
         asked = Window(0, 0, *self.size) if window is None else Window(*(int(number) for number in window))
         rectangle = _inside(self.path, self.size, asked)
         io.check_pixels(self.path, asked.width, asked.height)
-        with _gdal(self.path):
-            return np.ascontiguousarray(self._source.read(window=rectangle).transpose(1, 2, 0))
+        return rectangle
 
 
 @contextmanager
@@ -142,7 +189,7 @@ def open_raster(path: str | Path) -> Iterator[Raster]:
     """A GeoTIFF (or PNG, JPEG) to be read window by window.
 
     Raises:
-        DataError: rasterio is not installed; the file is missing, not a raster or damaged.
+        DataError: rasterio is not installed; the file is missing, not a raster, damaged, or stored in blocks that are too large.
     """
     path = Path(path)
     if not path.is_file():
@@ -158,6 +205,13 @@ def open_raster(path: str | Path) -> Iterator[Raster]:
             source = stack.enter_context(rasterio.open(path, driver=driver))
         if len(set(source.dtypes)) > 1:
             raise DataError(f"{path}: bands of different types ({', '.join(source.dtypes)}). Store one type of number per file.")
+        rows, columns = source.block_shapes[0]
+        held = rows * columns * np.dtype(source.dtypes[0]).itemsize * (source.count if _interleaved(source) else 1)
+        if held > BLOCK_BYTES:
+            raise DataError(
+                f"{path}: blocks of {rows}x{columns} pixels, each {held / 2**20:.0f} MB in memory. "
+                "Rewrite it in tiles: gdal_translate -co TILED=YES -co BIGTIFF=IF_SAFER."
+            )
         yield Raster(path, source)
 
 
@@ -223,7 +277,8 @@ class RasterWriter:
             options["transform"] = transform if isinstance(transform, Affine) else Affine(*transform[:6])
         with ExitStack() as stack:
             temporary = stack.enter_context(io.replacing(self.path))
-            with _gdal(self.path) as rasterio:
+            stack.push(lambda kind, *_: _check_whole(self.path, temporary) if kind is None else None)
+            with _gdal(self.path, _unwritten) as rasterio:
                 height, width = self.size
                 self._target = stack.enter_context(
                     rasterio.open(temporary, "w", driver="GTiff", height=height, width=width, count=self.bands, dtype=self.dtype, **options)
@@ -249,12 +304,30 @@ class RasterWriter:
                 f"{self.path}: {whole.dtype} {whole.shape} for a window of {self.dtype} {(asked.height, asked.width, self.bands)}. "
                 "Pass what the window holds."
             )
-        with _gdal(self.path):
+        with _gdal(self.path, _unwritten):
             self._target.write(whole.transpose(2, 0, 1), window=rectangle)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with _gdal(self.path) if error is None else ExitStack():
+        with _gdal(self.path, _unwritten) if error is None else ExitStack():
             self._stack.__exit__(kind, error, trace)
+
+
+def _check_whole(path: Path, temporary: Path) -> None:
+    """Return if every block of the GeoTIFF `temporary`, which will be at `path`, is inside the file."""
+    last = temporary.stat().st_size
+    with _gdal(path, _unwritten) as rasterio, rasterio.open(temporary, driver="GTiff") as file:
+        if any(end == 0 or end > last for end in _block_ends(file)):
+            raise _unwritten(path, f"it ends after {last} bytes")
+
+
+def _block_ends(source: Any) -> Iterator[int]:
+    """Where each block of an open GeoTIFF ends in the file, 0 for one that is not there."""
+    rows, columns = source.block_shapes[0]
+    for band in (1,) if _interleaved(source) else range(1, source.count + 1):
+        for y in range(math.ceil(source.height / rows)):
+            for x in range(math.ceil(source.width / columns)):
+                first, size = (source.get_tag_item(f"BLOCK_{what}_{x}_{y}", "TIFF", bidx=band) for what in ("OFFSET", "SIZE"))
+                yield 0 if first is None else int(first) + int(size)
 
 
 def write_raster(

@@ -52,6 +52,7 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", module="PIL")  # of a TIFF that is cut off, before the error that says so
             with Image.open(path, formats=_FORMATS) as image:
                 check_pixels(path, image.width, image.height)
                 if image.format == "PNG" and not _ends_as_png(path):

@@ -124,6 +124,7 @@ def open_mosaic(path: Path, tiling: Tiling) -> Iterator[Mosaic]:
         yield Mosaic(path, (photo.shape[0], photo.shape[1]), lambda at: View(photo[at.top : at.top + at.height, at.left :][:, : at.width]))
         return
     with open_raster(path) as raster:
+        raster.require_whole()
         bands = _bands(raster, tiling)
         if raster.dtype != np.uint8 and tiling.white is None:
             raise DataError(
@@ -151,8 +152,9 @@ def _bands(raster: Raster, tiling: Tiling) -> tuple[int, ...]:
 
 
 def _view(raster: Raster, window: Window, bands: tuple[int, ...], white: float | None) -> View:
-    values = raster.read(window)
-    colours = values[..., [band - 1 for band in bands[:3]]]
+    wanted = sorted(set(bands))  # of many bands the others need not be decoded
+    values = raster.read(window, wanted)
+    colours = values[..., [wanted.index(band) for band in bands[:3]]]
     valid = np.ones(colours.shape[:2], bool)
     if np.issubdtype(values.dtype, np.floating):
         valid &= np.isfinite(colours).all(2)
@@ -160,7 +162,10 @@ def _view(raster: Raster, window: Window, bands: tuple[int, ...], white: float |
     if raster.nodata is not None:
         valid &= (colours != raster.nodata).any(2)
     if len(bands) == 4:
-        valid &= values[..., bands[3] - 1] > 0
+        valid &= values[..., wanted.index(bands[3])] > 0
+    mask = raster.read_mask(window)
+    if mask is not None:
+        valid &= mask
     if white is not None:
         colours = (colours.astype(np.float32) * np.float32(255 / white)).round().clip(0, 255).astype(np.uint8)
     return View(np.asarray(colours, np.uint8), None if valid.all() else valid)
