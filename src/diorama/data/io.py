@@ -51,8 +51,7 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: {'is a folder, expected a file' if path.is_dir() else 'no such file'}. Check the path.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", module="PIL")  # of a TIFF that is cut off, before the error that says so
+            warnings.simplefilter("ignore")  # Pillow's, of large images and of cut-off TIFFs: both are errors below
             with Image.open(path, formats=_FORMATS) as image:
                 check_pixels(path, image.width, image.height)
                 if image.format == "PNG" and not _ends_as_png(path):
