@@ -36,6 +36,7 @@ EXTRAS = {
     "rasterio": "geo",
     "transformers": "teachers",
     "ray": "ray",
+    "torchjd": "gradients",
 }
 """Top-level module -> extra of the package that installs it."""
 

@@ -25,6 +25,7 @@ EXTRAS = {
     "export": ("onnx", "onnxscript", "openvino"),
     "geo": ("rasterio",),
     "teachers": ("transformers",),
+    "gradients": ("torchjd",),
 }
 COMPROMISED = {"lightning": ("2.6.2", "2.6.3")}
 """Releases that were replaced by an attacker and must not stay installed."""

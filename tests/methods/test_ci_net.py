@@ -81,8 +81,12 @@ def test_every_row_of_the_tables_trains_and_predicts_at_odd_sizes(
 
 
 @pytest.mark.parametrize(
-    "change", [{"loss_at": "head"}, {"skip": True}, {"upsampling": 3}, {"consistency_at": "all"}, {"weighting": "uncertainty"}]
-)
+    "change",
+    [
+        {"loss_at": "head"}, {"skip": True}, {"upsampling": 3}, {"consistency_at": "all"}, {"weighting": "uncertainty"},
+        {"weighting": "dwa", "dwa_steps": 1},
+    ],
+)  # fmt: skip
 def test_every_switch_trains_in_every_stage(change: dict[str, Any], make: Make, batch: Batch, context: Context) -> None:
     method = make(**change)
     optimiser = method.optimisers()["all"]
@@ -90,7 +94,22 @@ def test_every_switch_trains_in_every_stage(change: dict[str, Any], make: Make, 
         said = step(method, optimiser, batch(height=45, width=67), context(stage))
         assert all(math.isfinite(value) for value in said.values())
         expected = DEPTH | SEMANTIC | {"truth": set(), "predicted": {"attention"}, "all": {"attention", "consistency"}}[stage]
-        assert set(said) == expected | ({"log_variance"} if change.get("weighting") else set())
+        assert set(said) == expected | ({"log_variance"} if change.get("weighting") == "uncertainty" else set())
+    assert set(method.gauges()) == ({"weight_depth", "weight_semantic"} if "weighting" in change else set())
+
+
+def test_task_weights_multiply_the_terms_of_their_task(make: Make, batch: Batch, context: Context) -> None:
+    """Attention and consistency are of both tasks, and stay; names in files stay what they were."""
+    plain = make().losses(batch(), context("all"), Turn())
+    method = make(weighting="uncertainty")
+    assert [key for key in method.state_dict() if "log_variance" in key] == ["task_log_variance.depth", "task_log_variance.semantic"]
+    with torch.no_grad():
+        method.task_log_variance["depth"].fill_(-math.log(3.0))
+        method.task_log_variance["semantic"].fill_(math.log(2.0))
+    found = method.losses(batch(), context("all"), Turn())
+    factors = {"berhu": 3.0, "pair": 3.0, "normal": 3.0, "segmentation": 0.5, "attention": 1.0, "consistency": 1.0}
+    assert {name: float(found[name].detach() / plain[name].detach()) for name in plain} == pytest.approx(factors, rel=1e-5)
+    assert float(found["log_variance"].detach()) == pytest.approx(math.log(2.0) - math.log(3.0))
 
 
 def captured(method: CINet, module: nn.Module) -> list[tuple[Any, Any]]:

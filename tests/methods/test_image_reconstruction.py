@@ -189,6 +189,23 @@ def test_without_known_depth_the_loss_is_zero_with_zero_gradient(row: str, unkno
     assert all(bool((gradient == 0).all()) for gradient in gradients)
 
 
+def test_task_weights_are_of_depth_semantics_and_the_image() -> None:
+    changes = {**ROWS["all"], "uncertainty": "none"}
+    plain = made(**changes).losses(batch(), CONTEXT, Turn())
+    method = made(**changes, weighting="uncertainty")
+    with torch.no_grad():
+        for task, weight in {"depth": 3.0, "semantic": 0.5, "image": 2.0}.items():
+            method.weighting.log_variance[task].fill_(-math.log(weight))
+    found = method.losses(batch(), CONTEXT, Turn())
+    ratios = {name: float(found[name].detach() / term.detach()) for name, term in plain.items()}
+    assert ratios == pytest.approx({"depth": 3.0, "segmentation": 0.5, "image": 2.0}, rel=1e-5)
+    assert set(method.gauges()) == {"weight_depth", "weight_semantic", "weight_image"}
+    with pytest.raises(
+        ConfigError, match=r"a loss below 0, which model\.uncertainty=laplace has\. Set model\.weighting to dwa"
+    ):
+        made(uncertainty="laplace", weighting="uncertainty")
+
+
 def test_pixels_without_depth_do_not_count() -> None:
     method = made().eval()
     given = batch()

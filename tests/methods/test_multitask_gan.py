@@ -233,6 +233,15 @@ def test_the_depth_branch_leaves_the_semantic_one_alone_and_joint_training_does_
         assert (method.stages[0].freeze == ()) == moves
 
 
+def test_the_terms_that_are_of_a_task_are_those_that_are_not_adversarial() -> None:
+    """Where both branches learn at once; apart there is one task."""
+    method = made(branch="joint")
+    terms = set(method.losses(batch(), context(), GENERATORS))
+    assert {name for name in terms if not name.startswith("gan_")} == set(method.task_terms) - {"geometry"}
+    assert set(method.task_terms.values()) == {"semantic", "depth"}
+    assert set(made().task_terms.values()) == {"semantic"}
+
+
 def test_smoothness_by_label_edges_asks_nothing_across_them() -> None:
     method = depth_method(smooth_guide="labels", smooth_weight=1.0)
     halves = torch.zeros(2, dtype=torch.int64).repeat_interleave(32)[None, None].repeat(2, 64, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,27 @@ def test_the_gain_and_the_weights_multiply(streets: dict[str, Any]) -> None:
         assert other[name].item() == pytest.approx(80 * plain[name].item(), rel=1e-5)
     assert plain["depth"].item() == pytest.approx(850 * other["depth"].item(), rel=1e-5)
     assert plain["segmentation"].item() == pytest.approx(2.5 * other["segmentation"].item(), rel=1e-5)
+
+
+def test_task_weights_multiply_what_a_task_loses_in_and_across_the_views(streets: dict[str, Any]) -> None:
+    plain, method = terms_of(made(), streets), made(weighting="uncertainty")
+    with torch.no_grad():
+        method.weighting.log_variance["depth"].fill_(-math.log(3.0))
+        method.weighting.log_variance["semantic"].fill_(math.log(2.0))
+    found = terms_of(method, streets)
+    assert set(found) == {*plain, "log_variance"}
+    ratios = {name: float(found[name].detach() / term.detach()) for name, term in plain.items()}
+    assert ratios == pytest.approx({name: 3.0 if name.startswith("depth") else 0.5 for name in plain}, rel=1e-5)
+    assert float(terms_of(method, streets, "depth")["log_variance"].detach()) == pytest.approx(-math.log(3.0))
+    learned = {id(one) for one in method.weighting.parameters()}
+    (groups,) = (optimiser.param_groups for optimiser in method.optimisers().values())
+    assert [group["weight_decay"] for group in groups if {id(one) for one in group["params"]} & learned] == [0.0]
+    # losses that fall by half and stay: their ratios are 1/2 and 1
+    method = made(weighting="dwa", dwa_steps=1)
+    terms_of(method, streets)
+    method.weighting.means.copy_(torch.tensor([[1.0, 1.0], [2.0, 1.0]]))
+    share = math.exp(0.25) / (math.exp(0.25) + math.exp(0.5))
+    assert method.gauges() == pytest.approx({"weight_semantic": 2 * share, "weight_depth": 2 - 2 * share})
 
 
 def test_only_a_warp_by_predicted_depth_lets_semantics_move_depth(streets: dict[str, Any]) -> None:

@@ -81,6 +81,41 @@ def test_averages_go_on_from_a_checkpoint() -> None:
     assert all(torch.equal(one.factors()[task], other.factors()[task]) for task in TWO)
 
 
+TERMS = {"segmentation": "semantic", "across": "semantic", "berhu": "depth"}
+
+
+def test_a_loss_of_several_terms_and_a_term_of_no_task() -> None:
+    """Semantics as above with the losses 1 + 2, then 3 + 1: its mean is 3.5; depth has 2, then 4: its mean is 3."""
+    weighting = Weighting({"semantic": 1.0, "depth": 0.5}, "dwa", period=2)
+    steps = [of(segmentation=1.0, across=2.0, berhu=2.0, inter=9.0), of(segmentation=3.0, across=1.0, berhu=4.0, inter=9.0)]
+    for terms in steps:
+        assert {name: float(term) for name, term in weighting.balance(terms, TERMS).items()} == {
+            **{name: float(term) for name, term in terms.items()}, "berhu": float(terms["berhu"]) / 2,
+        }  # fmt: skip
+    assert weighting.means[0].tolist() == [3.5, 3.0]
+    weighting = Weighting({"semantic": 1.0, "depth": 0.5}, "uncertainty")
+    with torch.no_grad():
+        weighting.log_variance["semantic"].fill_(math.log(4.0))
+    found = weighting.balance(of(segmentation=1.0, across=2.0, inter=9.0), TERMS)
+    assert {name: float(term.detach()) for name, term in found.items()} == pytest.approx(
+        {"segmentation": 0.25, "across": 0.5, "inter": 9.0, "log_variance": math.log(4.0)}
+    )
+    assert weighting.balance(of(inter=9.0), TERMS) == of(inter=9.0)
+
+
+def test_what_is_learned_may_live_elsewhere() -> None:
+    home = torch.nn.ParameterDict()
+    weighting = Weighting(TWO, "uncertainty", learned=home)
+    assert set(home) == set(TWO)
+    assert not list(weighting.parameters())
+    assert not weighting.state_dict()
+    with torch.no_grad():
+        home["depth"].fill_(-math.log(2.0))
+    assert float(weighting(of(depth=2.0))["depth"].detach()) == pytest.approx(2.0)
+    assert weighting.gauges() == pytest.approx({"weight_semantic": 1.0, "weight_depth": 1.0})
+    assert Weighting(TWO).gauges() == {}
+
+
 @pytest.mark.parametrize("wrong", [{"weights": {}}, {"weights": {"depth": -1.0}}, {"period": 0}, {"temperature": 0.0}], ids=str)
 def test_what_makes_no_weights_is_told(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="give weights from 0"):

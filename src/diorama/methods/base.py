@@ -80,6 +80,14 @@ class Method(nn.Module):
         """
         return {"main": self.requires}
 
+    @property
+    def task_terms(self) -> Mapping[str, str]:
+        """Name of a term of `losses` -> the task that it is the loss of; what is of no task alone (adversarial terms) is not there.
+
+        Between these tasks weights and gradients can be balanced.
+        """
+        return {}
+
     @abstractmethod
     def forward(self, *inputs: Any, **named: Any) -> Prediction:
         """A tensor `(B, C, H, W)` for each of `inputs` -> `Prediction`; exportable, any size."""
@@ -100,7 +108,7 @@ class Method(nn.Module):
 
     @abstractmethod
     def optimisers(self) -> dict[str, Optimizer]:
-        """One optimiser per name used in `turns`; each group holds `rate_factor` beside `lr`."""
+        """One optimiser per name used in `turns`; each group holds `rate_factor` beside `lr`, or a `steady_rate` without schedule."""
 
     @property
     @abstractmethod

@@ -19,7 +19,7 @@ of labelled positions; stage 1 multiplies by the ideal attention; sigma of (7) i
 [0.1 C, 10 C] because a growing sigma is a trivial minimum; (12) is divided by labelled pixels; one 3x3 convolution per task
 gives the features before the first sharing unit; widths are configuration; what the SUM and the
 sharing units add back is initialised with 0. Beyond the paper, all off by default: the pyramid
-for backbones without dilation, skip features, AdamW, warm-up, balanced class weights, learned task weights.
+for backbones without dilation, skip features, AdamW, warm-up, balanced class weights, learned or averaged task weights.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from diorama.methods.ci_net_config import CINetConfig
 from diorama.nn.attention import Normalise, attend, attend_truth, supervised_attention
 from diorama.nn.backbones import Backbone
 from diorama.nn.decoders import FeatureSharing, LateralSharing, Pyramid, Upsample, conv_bn_relu
+from diorama.training.weighting import Weighting
 from diorama.types import IGNORE, UNKNOWN_DEPTH, Prediction, Sample
 
 STRIDE = 8
@@ -191,8 +192,8 @@ class CINet(Method):
             )
         self.register_buffer("class_weight", torch.ones(config.classes), persistent=False)
         self.task_log_variance = nn.ParameterDict()
-        if config.weighting == "uncertainty":
-            self.task_log_variance.update({task: nn.Parameter(torch.zeros(())) for task in self.network.branches})
+        tasks = dict.fromkeys(self.network.branches, 1.0)
+        self.weighting = Weighting(tasks, config.weighting, config.dwa_steps, learned=self.task_log_variance)
 
     def forward(self, image: Tensor) -> Prediction:
         """`(B, 3, H, W)` RGB in 0..1, any size from 32 -> logits `(B, K, H, W)` and depth `(B, 1, H, W)` [m]."""
@@ -217,8 +218,7 @@ class CINet(Method):
         top, skip, attention = self.network.encode(padded, labels, truth="attention" not in context.stage.losses)
         answers, levels = self.network.decode(top, skip)
         maps, truth = self.compared(answers, sample, padded.shape[-2:])
-        if not any(bool((value != (UNKNOWN_DEPTH if task == "depth" else IGNORE)).any()) for task, value in truth.items()):
-            return {}
+        seen = any(bool((value != (UNKNOWN_DEPTH if task == "depth" else IGNORE)).any()) for task, value in truth.items())
         terms: dict[str, Tensor] = {}
         if "depth" in maps:
             found = depth_loss(
@@ -233,8 +233,7 @@ class CINet(Method):
         if "semantic" in maps:
             weight = self.class_weight if config.class_weights != "none" else None
             terms["segmentation"] = config.gamma * weighted_cross_entropy(maps["semantic"], truth["semantic"], weight)
-        if config.weighting == "uncertainty":
-            terms = self.balanced(terms)
+        terms = self.weighting.balance(terms, self.task_terms)
         if self.network.context is not None and "attention" in context.stage.losses:
             terms["attention"] = config.attention_weight * attention
         if self.variances is not None and "consistency" in context.stage.losses:
@@ -247,7 +246,8 @@ class CINet(Method):
                 for variance, level in zip(self.variances, compared, strict=True)
             ]
             terms["consistency"] = config.beta * torch.stack(losses).mean()
-        return terms
+        # only now: another process may have labels, and all have to meet in the denominators
+        return terms if seen else {}
 
     def compared(self, answers: dict[str, Tensor], sample: Sample, padded: torch.Size) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Answers and truth at one size: the image's, or the heads' own."""
@@ -259,11 +259,15 @@ class CINet(Method):
         at_heads = {task: labels_at(value, stride, padded, UNKNOWN_DEPTH if task == "depth" else IGNORE) for task, value in truth.items()}
         return {task: answer.float() for task, answer in answers.items()}, at_heads
 
-    def balanced(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Terms scaled by learned task variances: exp(-s) L + s per task (Kendall et al. 2018)."""
-        task = {"segmentation": "semantic"}
-        scaled = {name: term * torch.exp(-self.task_log_variance[task.get(name, "depth")]) for name, term in terms.items()}
-        return {**scaled, "log_variance": torch.stack(list(self.task_log_variance.values())).sum()}
+    @property
+    def task_terms(self) -> Mapping[str, str]:
+        """Depth and semantics; attention and consistency are of both."""
+        found = {"berhu": "depth", "pair": "depth", "normal": "depth", "segmentation": "semantic"}
+        return {term: task for term, task in found.items() if task in self.network.branches}
+
+    def gauges(self) -> dict[str, float]:
+        """What each task counts where that moves."""
+        return self.weighting.gauges()
 
     @property
     def stages(self) -> list[Stage]:

@@ -40,7 +40,8 @@ class CINetConfig:
         class_weights: "paper" is omega of (12); "balanced" is 1 / log(1.1 + share of the class); "none".
         loss_at: "image" compares answers resized to the image; "head" compares at the heads' own size with the nearest labels and depth
             (not in the paper; several times cheaper with few upsamplings).
-        weighting: "fixed" weights of (13), or "uncertainty": learned task weights (Kendall et al. 2018; not in the paper).
+        weighting: "fixed" weights of (13); "uncertainty" or "dwa" on top of them (not in the paper).
+        dwa_steps: steps that "dwa" averages over.
         depth_scale: metres that an output of 1 means; near the median depth of the data.
         optimiser: "sgd" is the paper's; "adamw" for short schedules.
         momentum, weight_decay: sec. 4.2.
@@ -78,7 +79,8 @@ class CINetConfig:
     attention_weight: float = 1.0
     class_weights: Literal["paper", "balanced", "none"] = "paper"
     loss_at: Literal["image", "head"] = "image"
-    weighting: Literal["fixed", "uncertainty"] = "fixed"
+    weighting: Literal["fixed", "uncertainty", "dwa"] = "fixed"
+    dwa_steps: int = 100
     depth_scale: float = 1.0
     optimiser: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9

@@ -41,6 +41,7 @@ from diorama.methods.base import Method, Stage, StepContext, Turn
 from diorama.methods.image_reconstruction_config import ImageReconstructionConfig
 from diorama.nn.completion import STRIDE, Decoder, Extractor, MultiKernelEncoder, Sharing, fill, surroundings
 from diorama.nn.decoders import conv_bn_relu
+from diorama.training.weighting import Weighting
 from diorama.types import IGNORE, Prediction, Sample
 
 LEAST_SPREAD_M = 1e-3
@@ -169,6 +170,7 @@ class ImageReconstruction(Method):
         self.requires = frozenset(needed)
         self.network = CompletionNetwork(config)
         self.register_buffer("class_weight", torch.ones(config.classes), persistent=False)
+        self.weighting = Weighting(dict.fromkeys(self.task_terms.values(), 1.0), config.weighting, config.dwa_steps)
 
     def forward(self, sparse_depth: Tensor) -> Prediction:
         """`(B, 1, H, W)` sparse depth [m], 0 = unknown, any size -> dense depth [m] and what else is built (Image reconstruction, Eq. 7).
@@ -212,7 +214,19 @@ class ImageReconstruction(Method):
             told |= bool((labels != IGNORE).any())
         if self.reconstructs:
             terms["image"] = config.image_weight * reconstruction_loss(found["image"], sample["image"].as_subclass(Tensor))
+        terms = self.weighting.balance(terms, self.task_terms)
         return terms if told or self.reconstructs else {}
+
+    @property
+    def task_terms(self) -> Mapping[str, str]:
+        """Depth with its uncertainty, semantics, and the image."""
+        found = {"depth": "depth", "uncertainty": "depth"}
+        found |= {"segmentation": "semantic"} if self.config.classes else {}
+        return found | ({"image": "image"} if self.reconstructs else {})
+
+    def gauges(self) -> dict[str, float]:
+        """What each task counts where that moves."""
+        return self.weighting.gauges()
 
     @property
     def stages(self) -> list[Stage]:

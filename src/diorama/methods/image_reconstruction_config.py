@@ -39,6 +39,8 @@ class ImageReconstructionConfig:
         uncertainty_weight: weight of the negative log-likelihood.
         classes: semantic classes K that the depth features are also decoded into; 0 builds no such head (not in the paper).
         semantic_weight: weight of the class-weighted cross entropy.
+        weighting: "fixed" weights; "uncertainty" or "dwa" on top of them, of depth, semantics and the image (not in the paper).
+        dwa_steps: steps that "dwa" averages over.
         optimiser: "adam" is the paper's; "adamw" decouples `weight_decay`.
         rate: learning rate at the start, sec. 4.1.
         schedule: "halving" is the paper's: half the rate every `halve_every` epochs; "cosine" falls to 0 at the end.
@@ -73,6 +75,8 @@ class ImageReconstructionConfig:
     uncertainty_weight: float = 0.1
     classes: int = 0
     semantic_weight: float = 0.1
+    weighting: Literal["fixed", "uncertainty", "dwa"] = "fixed"
+    dwa_steps: int = 100
     optimiser: Literal["adam", "adamw"] = "adam"
     rate: float = 1e-3
     schedule: Literal["halving", "cosine", "constant"] = "halving"
@@ -98,6 +102,11 @@ class ImageReconstructionConfig:
             raise ConfigError(f"model.classes is {self.classes}: semantics needs at least 2 classes, 0 turns it off.")
         if min(self.depth_weight, self.image_weight, self.uncertainty_weight, self.semantic_weight) < 0:
             raise ConfigError("a loss has a negative weight. Set model.*_weight to 0 or more.")
+        if self.weighting == "uncertainty" and self.uncertainty != "none":
+            raise ConfigError(
+                f"model.weighting=uncertainty grows without end on a loss below 0, which model.uncertainty={self.uncertainty} has. "
+                "Set model.weighting to dwa or fixed."
+            )
         if self.epochs <= 0 or self.halve_every <= 0:
             raise ConfigError(f"model.epochs={self.epochs}, model.halve_every={self.halve_every}: both must be above 0.")
 

@@ -91,6 +91,12 @@ class MultitaskGAN(Method):
             found |= {"sparse": frozenset({"image", "sparse_depth"}), "dense": frozenset({"image", "sparse_depth"} | truth)}
         return found
 
+    @property
+    def task_terms(self) -> Mapping[str, str]:
+        """What each branch minimises beside its adversarial terms; only `branch=joint` has parameters that both move."""
+        found = {"semantic": ("cycle", "structure", "geometry"), "depth": ("depth", "depth_cycle", "depth_structure", "smooth")}
+        return {term: task for task, terms in found.items() if self.config.branch in (task, "joint") for term in terms}
+
     def forward(self, image: Tensor, sparse_depth: Tensor | None = None) -> Prediction:
         """RGB `(B, 3, H, W)` in 0..1, with a depth branch also sparse depth `(B, 1, H, W)` [m] -> logits of K classes and "ignore", depth.
 

@@ -40,6 +40,7 @@ from diorama.methods.pseudo_mtl_config import PseudoMTLConfig
 from diorama.nn.backbones import Backbone
 from diorama.nn.segnet import SegDecoder, pooled_from, pools
 from diorama.nn.warp import Warp, find, unoccluded
+from diorama.training.weighting import Weighting
 from diorama.types import IGNORE, Prediction, Sample
 
 STRIDE = 32
@@ -86,6 +87,7 @@ class PseudoMTL(Method):
         left_out |= set() if config.consistent else {"intrinsics", "baseline"}
         self.requires = self.needs - left_out
         self.network = PseudoNetwork(config)
+        self.weighting = Weighting({"semantic": 1.0, "depth": 1.0}, config.weighting, config.dwa_steps)
         self._initial: dict[str, Tensor] = {}
         self._shares: dict[str, float] = {}
 
@@ -140,8 +142,15 @@ class PseudoMTL(Method):
                 terms["semantic_consistency"] = self.semantic_terms(logits, labels, warps, weight)
         if context.logs and config.gradient_log and len(terms) > 1:
             self._shares = gradient_shares({name: torch.stack(list(found.values())).sum() for name, found in terms.items()}, features)
+        weighted = self.weighting.balance({name: term for found in terms.values() for name, term in found.items()}, self.task_terms)
         # only now: another process may have labels, and all have to meet in the denominators
-        return {name: term for found in terms.values() for name, term in found.items()} if any(seen[task] for task in tasks) else {}
+        return weighted if any(seen[task] for task in tasks) else {}
+
+    @property
+    def task_terms(self) -> Mapping[str, str]:
+        """Each task has its loss in both views and across them."""
+        across = {f"{task}_{where}": task for task in ("semantic", "depth") for where in ("across", "left", "right")}
+        return {"segmentation": "semantic", "depth": "depth", **across}
 
     def trust(self, sample: Sample, pseudo: Views) -> Views:
         """C of both views, 0 where there is no pseudo depth; 1 elsewhere without confidence."""
@@ -250,11 +259,13 @@ class PseudoMTL(Method):
             for flat, decay in ((False, config.weight_decay), (True, 0.0)):
                 row = [parameter for parameter in parameters if (parameter.ndim < 2) == flat]
                 groups += [{"params": row, "rate_factor": factor, "weight_decay": decay}] if row else []
+        if learned := list(self.weighting.parameters()):
+            groups.append({"params": learned, "rate_factor": 1.0, "weight_decay": 0.0})
         return {"all": torch.optim.AdamW(groups, lr=config.pretrain_rate, betas=(0.9, 0.999))}
 
     def gauges(self) -> dict[str, float]:
-        """Each loss's share of the gradient that reaches the encoder, of the last logged step of the joint stage."""
-        return {f"gradient_{name}": share for name, share in self._shares.items()}
+        """Each loss's share of the gradient that reaches the encoder, of the last logged joint step; task weights that move."""
+        return {**{f"gradient_{name}": share for name, share in self._shares.items()}, **self.weighting.gauges()}
 
     def memory(self) -> dict[str, Tensor]:
         """The encoder's first weights, while they are still needed."""

@@ -29,6 +29,8 @@ class PseudoMTLConfig:
         alpha_d, alpha_s: weights of (1) and (2) in L_S, sec. 4.2.
         depth_weights: alpha_d,lr, alpha_d,l, alpha_d,r of (3), sec. 4.2.
         semantic_weights: alpha_s,lr, alpha_s,l, alpha_s,r of (7), sec. 4.2.
+        weighting: "fixed" weights; "uncertainty" or "dwa" on top of them (not in the paper). A task has its loss in both views and across.
+        dwa_steps: steps that "dwa" averages over.
         depth_consistency_gain: factor of (3): 1 as printed; 80 is (3) in metres while (1) is in depth / 80.
         detach_warped: in (4) and (8) the prediction warped from the other view is a constant (not in the paper).
         occlusion: leave pixels out of (4)-(10) that the other view sees nearer by this part of their depth; 0, as the paper: none.
@@ -73,6 +75,8 @@ class PseudoMTLConfig:
     alpha_s: float = 2.5
     depth_weights: tuple[float, float, float] = (0.5, 1.0, 1.0)
     semantic_weights: tuple[float, float, float] = (0.5, 1.5, 1.5)
+    weighting: Literal["fixed", "uncertainty", "dwa"] = "fixed"
+    dwa_steps: int = 100
     depth_consistency_gain: float = 1.0
     detach_warped: bool = False
     occlusion: float = 0.0

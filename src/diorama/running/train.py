@@ -28,6 +28,7 @@ from diorama.running.streams import Stream, cached, material, open_streams, sour
 from diorama.running.torch_predictor import torch_gather, torch_predictor
 from diorama.training.average import MovingAverage
 from diorama.training.checkpoint import load_checkpoint, save_checkpoint
+from diorama.training.gradients import TaskGradients
 from diorama.training.plan import Plan
 from diorama.training.run_folder import MetricsFile, RunFolder
 from diorama.training.setup import StopSign, agreed, first_says, gathered, is_first, seed_step
@@ -120,6 +121,7 @@ class Training:
             method.prepare({"class_counts": counts, "palette": self.material.labels.palette if self.material.labels else ()})
         if settings.channels_last:
             method.to(memory_format=torch.channels_last)
+        self.join = None if settings.gradients == "sum" else TaskGradients(settings.gradients, method)
         optimisers = method.optimisers()
         # everything requires grad here: DDP would never reduce a parameter that was frozen when it wrapped the module
         self.module = fabric.setup_module(method)
@@ -218,6 +220,7 @@ class Training:
             ids=[str(entry.get("id", entry.get("index"))) for entry in meta],
             clip_norm=settings.clip_norm,
             accumulate=settings.accumulate,
+            join=self.join,
         )
         if (self.step + 1) % settings.accumulate == 0:
             self.average.update()

@@ -10,6 +10,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from diorama.errors import TrainingError
+from diorama.training.gradients import TaskGradients
 from diorama.training.setup import agreed, gathered
 
 
@@ -23,11 +24,12 @@ def descend(
     step: int,
     clip_norm: float = 0.0,
     accumulate: int = 1,
+    join: TaskGradients | None = None,
 ) -> Tensor:
     """The sum of `terms` after its gradient has moved the weights of `optimiser`.
 
     Gradients of `accumulate` steps are averaged before one update; clipping acts on the average. Whoever calls this for a
-    step without update does so inside `fabric.no_backward_sync`, together with the forward pass.
+    step without update, or with `join`, does so inside `fabric.no_backward_sync`, together with the forward pass.
 
     Args:
         fabric: launched.
@@ -38,9 +40,10 @@ def descend(
         step: number of this step, from 0.
         clip_norm: largest gradient norm, 0 = no clipping.
         accumulate: steps per update.
+        join: how the gradients of tasks are joined; None: they are added.
 
     Raises:
-        TrainingError: a term is not finite, or nothing was labelled and so nothing can be learnt.
+        TrainingError: a term, or a gradient that is to be joined, is not finite; or nothing was labelled and so nothing can be learnt.
     """
     broken = [f"{name} = {float(value.detach())}" for name, value in terms.items() if not bool(torch.isfinite(value.detach()).all())]
     # all processes stop together: one that stopped alone would leave the others waiting for its gradients
@@ -57,10 +60,18 @@ def descend(
             "lower the rate (model.stage_rates) or set trainer.clip_norm."
         )
     loss = torch.stack([value.float() for value in terms.values()]).sum()
-    fabric.backward(loss / accumulate)
+    if join is None:
+        fabric.backward(loss / accumulate)
+    else:
+        join.backward(fabric, terms, moving(optimiser), step=step, accumulate=accumulate)
     if (step + 1) % accumulate == 0:
         update(fabric, module, optimiser, clip_norm)
     return loss.detach()
+
+
+def moving(optimiser: Any) -> list[nn.Parameter]:
+    """The parameters of `optimiser` that do not stand still in this stage."""
+    return [parameter for group in optimiser.optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]
 
 
 def update(fabric: Fabric, module: nn.Module, optimiser: Any, clip_norm: float = 0.0) -> None:

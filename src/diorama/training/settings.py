@@ -7,6 +7,8 @@ from typing import Literal
 
 from diorama.errors import ConfigError
 
+Gradients = Literal["sum", "mgda", "pcgrad", "imtl_g", "aligned_mtl", "cagrad", "upgrad"]
+
 
 @dataclass(frozen=True)
 class Trainer:
@@ -25,6 +27,8 @@ class Trainer:
         channels_last: memory layout; faster for every convolutional backbone measured here.
         threads: torch threads per process; 0 leaves torch's choice.
         workers: processes that read and augment; 0 reads in the training process.
+        gradients: how the gradients of the tasks are joined where they move the same parameters: "sum", or a method of torchjd, which costs
+            a backward pass and a gradient of the network per task; see "Balancing tasks" in the documentation.
         clip_norm: largest gradient norm of an update; 0 turns clipping off.
         ema: decay of the moving average of the weights that is evaluated and saved; 0 turns it off.
         log_every: steps between two rows of metrics.csv.
@@ -45,6 +49,7 @@ class Trainer:
     channels_last: bool = True
     threads: int = 0
     workers: int = 2
+    gradients: Gradients = "sum"
     clip_norm: float = 0.0
     ema: float = 0.0
     log_every: int = 10
@@ -60,6 +65,8 @@ class Trainer:
         for name in ("threads", "workers", "clip_norm", "checkpoint_every", "samples_every", "evaluate_every"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"trainer.{name} is {getattr(self, name)}. Set it to 0 or more.")
+        if self.gradients != "sum" and self.precision == "16-mixed":
+            raise ConfigError(f"trainer.gradients={self.gradients} knows no scaled gradients. Set trainer.precision=bf16-mixed or 32-true.")
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"trainer.steps is {self.steps}. Set it to 1 or more, or leave it out to run all stages.")
         if not 0 <= self.ema < 1:

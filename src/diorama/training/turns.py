@@ -10,7 +10,8 @@ from lightning.fabric import Fabric
 from torch.optim import Optimizer
 
 from diorama.methods.base import Method, StepContext
-from diorama.training.descend import descend, update
+from diorama.training.descend import descend, moving, update
+from diorama.training.gradients import TaskGradients
 from diorama.training.setup import agreed, in_precision
 from diorama.types import Sample
 
@@ -26,6 +27,7 @@ def take_turns(
     ids: Sequence[str],
     clip_norm: float = 0.0,
     accumulate: int = 1,
+    join: TaskGradients | None = None,
 ) -> dict[str, float]:
     """Every turn of one step; their terms as numbers, and the sum of all as `loss`.
 
@@ -42,6 +44,7 @@ def take_turns(
         ids: frames of the batch.
         clip_norm: see `descend`.
         accumulate: see `descend`.
+        join: see `descend`.
 
     Raises:
         TrainingError: a term is not finite, or there is none at all.
@@ -53,14 +56,17 @@ def take_turns(
     for number, turn in enumerate(turns, 1):
         optimiser = optimisers[turn.optimiser]
         # DDP decides in the forward pass whether the backward pass will share gradients
-        with alone(method, optimiser.optimizer, len(optimisers)), fabric.no_backward_sync(module, enabled=not shared):
+        unshared = fabric.no_backward_sync(module, enabled=not shared or join is not None)
+        with alone(method, optimiser.optimizer, len(optimisers)), unshared:
             with fabric.autocast():  # a marked method of an unwrapped module is not cast by Fabric
                 terms = module.losses(batch, context, turn)
             if len(turns) > 1 and (taken or number < len(turns)) and not agreed(fabric, bool(terms)):
                 if shared and accumulate > 1:
                     _settle(fabric, module, optimiser, clip_norm)
                 continue
-            total = descend(fabric, module, terms, optimiser, ids=ids, step=context.step, clip_norm=clip_norm, accumulate=accumulate)
+            total = descend(
+                fabric, module, terms, optimiser, ids=ids, step=context.step, clip_norm=clip_norm, accumulate=accumulate, join=join
+            )
         taken = True
         said |= {name: float(value.detach()) for name, value in terms.items()}
         said["loss"] = said.get("loss", 0.0) + float(total)
@@ -69,7 +75,7 @@ def take_turns(
 
 def _settle(fabric: Fabric, module: Any, optimiser: Any, clip_norm: float) -> None:
     """The update of a turn without terms: by what the steps before it have gathered, if they have."""
-    parameters = [parameter for group in optimiser.optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]
+    parameters = moving(optimiser)
     gathered = any(parameter.grad is not None for parameter in parameters)
     if fabric.world_size > 1 and parameters:
         # DDP was told to share gradients and would otherwise wait for them in the next backward pass, which is not to share any
