@@ -76,7 +76,8 @@ class RunConfig:
     pseudo: Pseudo | None = None
     """Which pseudo labels of stereo pairs the training reads; None: none."""
     streams: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What each stream of the method reads: fields of `data` that differ for it, or a data set of its own by `name`, and its `part`."""
+    """What each stream of the method reads: fields of `data` that differ for it, or a data set of its own by `name`; and how it reads it:
+    the fields of `stream_settings.OWN` and its `view`."""
     seed: int = 0
     """Decides weights, order, augmentation and random pixels."""
     out: Path = Path("runs")
@@ -111,27 +112,50 @@ class RunConfig:
         return read_config([], settings=settings)
 
     def open_dataset(self, split: str, stream: str | None = None) -> SceneDataset:
-        """The data set of this run, or the one that `stream` reads, whole.
+        """The data set of this run, or the one that `stream` reads as it sees it, whole.
 
         Raises:
             DataError: files are missing, or there is no such split.
+            ConfigError: the stream cannot see it so.
         """
-        own = self.streams.get(stream or "", {})
-        return stream_settings.opened(own if "name" in own else {"name": self.dataset, **self.data, **own}, split)
+        fields = self._fields(stream)
+        if parts := stream_settings.members(fields):
+            return _joined([self.open_dataset(split, part) for part in parts])
+        return stream_settings.seen_as(stream_settings.opened(fields, split), fields, self._open_data)
 
     def open_training(self, stream: str | None = None) -> SceneDataset:
-        """What is trained on: the frames of `open_dataset("train")`, with the pseudo labels of the run's own data set.
+        """What is trained on: the training frames of `open_dataset`, with the pseudo labels of the run's own data set.
 
         Raises:
             DataError: files are missing, or a frame has no pseudo label.
-            ConfigError: the pseudo labels lack what the run asks of them.
+            ConfigError: the pseudo labels lack what the run asks of them, or the stream cannot see its data so.
         """
-        opened = self.open_dataset("train", stream)
-        if self.pseudo is None or "name" in self.streams.get(stream or "", {}):
-            return opened
-        from diorama.stereo.labelled import PseudoLabelled
+        fields = self._fields(stream)
+        if parts := stream_settings.members(fields):
+            return _joined([self.open_training(part) for part in parts])
+        opened = stream_settings.opened(fields, fields.get("split", "train"))
+        if self.pseudo is not None and "name" not in self.streams.get(stream or "", {}):
+            from diorama.stereo.labelled import PseudoLabelled
 
-        return PseudoLabelled(opened, self.pseudo)
+            opened = PseudoLabelled(opened, self.pseudo)
+        return stream_settings.seen_as(opened, fields, self._open_data)
+
+    def stream_view(self, stream: str | None) -> View:
+        """How frames of `stream` are seen and varied: the run's view, with what the stream says of it."""
+        return dataclasses.replace(self.view, **self.streams.get(stream or "", {}).get("view", {}))
+
+    def _fields(self, stream: str | None) -> dict[str, Any]:
+        own = self.streams.get(stream or "", {})
+        return own if "name" in own else {"name": self.dataset, **self.data, **own}
+
+    def _open_data(self) -> SceneDataset:
+        return stream_settings.opened({"name": self.dataset, **self.data}, "train")
+
+
+def _joined(parts: Sequence[SceneDataset]) -> SceneDataset:
+    from diorama.data.mapped import Joined
+
+    return Joined(parts)
 
 
 def method_config(name: str) -> type[Any]:
@@ -164,7 +188,7 @@ def read_config(flags: Sequence[str], settings: Mapping[str, Any] | None = None)
     optional = [name for name in OPTIONAL if any(name in layer for layer in layers) or any(word.startswith(f"--{name}.") for word in rest)]
     parser = build_parser(names["model"], names["data"], optional)
     run = _assembled(parsed(parser, layers, rest, (*OPTIONAL, stream_settings.SECTION)))
-    return dataclasses.replace(run, streams=stream_settings.read_streams(streams, run.dataset, run.data))
+    return dataclasses.replace(run, streams=stream_settings.read_streams(streams, run.dataset, run.data, run.view))
 
 
 def build_parser(method: str | None, dataset: str | None, optional: Iterable[str] = OPTIONAL) -> ArgumentParser:

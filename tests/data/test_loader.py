@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import default_collate
 
 from diorama.data.base import SceneDataset
-from diorama.data.loader import EvalLoader, Source, StepLoader, collate, move, require, seeded, to_sample
+from diorama.data.loader import EvalLoader, Source, StepLoader, apportioned, collate, move, require, seeded, to_sample
 from diorama.data.transforms import train_transform
 from diorama.data.view import View
 from diorama.errors import ConfigError, DataError, ShapeError
@@ -279,3 +279,43 @@ def test_loader_refuses_nothing_to_load():
         StepLoader({"main": Source(Toy(0), noisy, 4, KEYS)})
     with pytest.raises(ConfigError, match="batch size"):
         StepLoader({"main": Source(Toy(3), noisy, 0, KEYS)})
+
+
+@pytest.mark.parametrize("weights", [[1], [1, 1], [3, 1], [1, 2, 4], [0.2, 0.7, 0.1], [5, 1e-6]])
+@pytest.mark.parametrize("total", [5, 7, 10, 101])
+def test_shares_are_whole_numbers_at_most_one_off_and_nobody_goes_without(weights, total):
+    counts = apportioned(total, weights)
+    assert sum(counts) == total
+    assert min(counts) >= 1
+    for count, weight in zip(counts, weights, strict=True):
+        assert abs(count - total * weight / sum(weights)) <= 1
+
+
+def mixed(shares, **more):
+    """Frames of several sets one after the other, drawn in `shares`; the transform keeps nothing but the number of the frame."""
+    frames = sum(count for count, _ in shares)
+    return StepLoader({"main": Source(Toy(frames), lambda sample: sample, 5, ("image",), tuple(shares))}, seed=3, **more)
+
+
+def drawn(loader, steps, start=0):
+    return [index for step in range(start, start + steps) for index, _ in loader.plan(step)["main"]]
+
+
+def test_sets_that_are_mixed_come_in_their_shares_however_long_they_are():
+    """100 and 2 frames, three samples of the short set for one of the long one; no frame before all others of its set had their turn."""
+    found = drawn(mixed([(100, 1.0), (2, 3.0)]), 102)
+    assert len(found) == 5 * 102
+    for epoch in range(5):
+        part = found[epoch * 102 : (epoch + 1) * 102]
+        assert sum(index >= 100 for index in part) in (76, 77)
+    counts = np.bincount(found, minlength=102)
+    assert set(counts[:100]) <= {1, 2}
+    assert abs(counts[100] - counts[101]) <= 2
+    assert drawn(mixed([(100, 1.0), (2, 3.0)]), 10, start=30) == found[150:200]
+    assert found[:102] != found[102:204]
+
+
+def test_processes_share_a_mixture_as_they_share_a_set():
+    whole = drawn(mixed([(7, 1.0), (4, 1.0)]), 6)
+    parts = [mixed([(7, 1.0), (4, 1.0)], rank=rank, world_size=2) for rank in range(2)]
+    assert [index for step in range(3) for part in parts for index in drawn(part, 1, start=step)] == whole

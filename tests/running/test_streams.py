@@ -68,9 +68,9 @@ def test_a_stream_may_read_another_data_set_or_other_settings(unpaired: Settings
 
 
 def test_streams_of_the_same_data_open_and_keep_them_once(unpaired: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    streams = cached(opened(unpaired()), (32, 48))
+    streams = cached(opened(unpaired()))
     assert streams["photos"].whole is streams["labels"].whole
-    other = cached(opened(unpaired(streams={"labels": {"frames": 4}})), (32, 48))
+    other = cached(opened(unpaired(streams={"labels": {"frames": 4}})))
     assert other["photos"].whole is not other["labels"].whole
 
 

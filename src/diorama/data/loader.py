@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import signal
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -27,7 +27,7 @@ from diorama.data.view import View
 from diorama.errors import ConfigError, UserError
 from diorama.types import Frame, Sample
 
-__all__ = ["EvalBatch", "EvalLoader", "Source", "StepLoader", "collate", "move", "require", "seeded", "to_sample"]
+__all__ = ["EvalBatch", "EvalLoader", "Source", "StepLoader", "apportioned", "collate", "move", "require", "seeded", "to_sample"]
 
 Plan = dict[str, list[tuple[int, int]]]
 """What one step needs: source -> [(index of the frame, seed of the sample), ...]."""
@@ -87,12 +87,22 @@ def seeded(seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Source:
-    """One stream of samples: frames, what happens to them, and how many of them one step of one process takes."""
+    """One stream of samples: frames, what happens to them, and how many of them one step of one process takes.
+
+    Args:
+        dataset: frames.
+        transform: what happens to each sample.
+        batch_size: samples of a step and process.
+        keys: of `Sample`.
+        shares: of several data sets in `dataset`, one after the other: frames, and weight of each in the samples. An epoch still has as
+            many samples as there are frames. Empty: each frame once per epoch.
+    """
 
     dataset: SceneDataset
     transform: Callable[[Sample], Sample]
     batch_size: int
     keys: tuple[str, ...]
+    shares: tuple[tuple[int, float], ...] = ()
 
 
 class _StepDataset(Dataset[dict[str, Sample] | UserError]):
@@ -131,7 +141,8 @@ class _Plans(Sampler[Plan]):
 class StepLoader:
     """Endless batches `{source: batch}`, one per training step.
 
-    Each source runs through its own frames in its own order, shuffled anew each time it is through; sources of any lengths go together.
+    Each source runs through its own frames in its own order, shuffled anew each time it is through; sources of any lengths go together:
+    an epoch is one pass through the first source, in which a source of a hundredth of its length is read a hundred times.
     Process `rank` of `world_size` takes its own slice of each global batch, so N processes with batch b see what one with N b sees.
     """
 
@@ -164,9 +175,25 @@ class StepLoader:
     def _order(self, name: str, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         known = self._orders.get(name)
         if known is None or known[0] != epoch:
-            generator = np.random.default_rng(_seed(self.seed, name, 0, epoch))
-            known = self._orders[name] = (epoch, generator.permutation(len(self.sources[name].dataset)))
+            source = self.sources[name]
+            made = self._mixed(name, source, epoch) if source.shares else self._shuffled(name, len(source.dataset), epoch)
+            known = self._orders[name] = (epoch, made)
         return known[1]
+
+    def _shuffled(self, name: str, count: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.random.default_rng(_seed(self.seed, name, 0, epoch)).permutation(count)
+
+    def _mixed(self, name: str, source: Source, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Frames of one epoch: of each data set its share, going on in its own order where the epoch before ended."""
+        counts = apportioned(len(source.dataset), [weight for _, weight in source.shares])
+        taken, first = [], 0
+        for number, ((frames, _), count) in enumerate(zip(source.shares, counts, strict=True)):
+            rounds, places = np.divmod(np.arange(epoch * count, (epoch + 1) * count), frames)
+            orders = {int(one): self._shuffled(f"{name}/{number}", frames, int(one)) for one in np.unique(rounds)}
+            taken += [first + int(orders[int(one)][place]) for one, place in zip(rounds, places, strict=True)]
+            first += frames
+        mixed: np.ndarray[Any, np.dtype[np.int64]] = np.array(taken, np.int64)[self._shuffled(name, len(taken), epoch)]
+        return mixed
 
     def steps_per_epoch(self, source: str | None = None) -> int:
         """Steps after which `source` (default: the first) has been seen once, rounded up."""
@@ -194,6 +221,19 @@ class StepLoader:
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Continue after `state["served"]` batches; takes effect at the next `iter`."""
         self.served = int(state["served"])
+
+
+def apportioned(total: int, weights: Sequence[float]) -> list[int]:
+    """`total` shared out as `weights` say, in whole numbers: largest remainders, ties to the first, and nobody goes without."""
+    exact = [total * weight / sum(weights) for weight in weights]
+    counts = [int(share) for share in exact]
+    for number in sorted(range(len(exact)), key=lambda one: counts[one] - exact[one])[: total - sum(counts)]:
+        counts[number] += 1
+    for number, count in enumerate(counts):
+        if not count:  # whoever has the most gives way: a data set that is named is read
+            counts[counts.index(max(counts))] -= 1
+            counts[number] = 1
+    return counts
 
 
 def _seed(seed: int, name: str, purpose: int, number: int) -> int:

@@ -21,8 +21,10 @@ from diorama.errors import ConfigError, DataError, ProtocolError, TrainingError,
 from diorama.evaluation.delta import Run
 from diorama.evaluation.protocols import Protocol, by_name
 from diorama.running.evaluate_file import CONFIDENCE, default_protocol
+from diorama.running.label_spaces import check_labels, check_one_space
 from diorama.running.origin import require_start
 from diorama.running.streams import Stream
+from diorama.stream_settings import members
 from diorama.training.run_folder import RunFolder
 from diorama.training.setup import build_fabric
 from diorama.types import IGNORE
@@ -40,6 +42,8 @@ def check(config: RunConfig, streams: Mapping[str, Stream], baselines: Sequence[
         several = len(streams) > 1
         reader = f"{config.method} (stream '{name}')" if several else config.method
         check_stream(config, reader, stream, f" (--streams.{name}.name NAME)" if several else "")
+        check_labels(config, name, stream)
+        stream.view.require_smallest()
     config.view.require_smallest()
     require_start(config)
     for baseline in baselines:
@@ -59,6 +63,7 @@ def check(config: RunConfig, streams: Mapping[str, Stream], baselines: Sequence[
         if labels and classes not in (None, len(labels)) and getattr(config.model, "tasks", "both") != "depth":
             where = f"{held_out.name} ({held_out.split}), which the model is judged on,"
             raise ConfigError(f"model.classes is {classes}, {where} has {len(labels)} classes. Choose data of one label set.")
+    check_one_space(streams, held_out)
 
 
 def check_stream(config: RunConfig, reader: str, stream: Stream, how: str = "") -> None:
@@ -71,7 +76,7 @@ def check_stream(config: RunConfig, reader: str, stream: Stream, how: str = "") 
     if "sparse_depth" in stream.needs - dataset.provides and "depth" in dataset.provides and config.sparse is None:
         raise ConfigError(f"{reader} needs 'sparse_depth'; {dataset.name} has dense depth. Draw points of it: --sparse.points 500.")
     require(reader, stream.keys(config.sparse), dataset, how)
-    require_movable(config.view, stream.keys(config.sparse))
+    require_movable(stream.view, stream.keys(config.sparse))
     classes, labels = getattr(config.model, "classes", None), dataset.labels
     if "semantic" in stream.needs and labels and classes not in (None, len(labels)):
         raise ConfigError(f"model.classes is {classes}, {dataset.name} has {len(labels)} classes. Set model.classes={len(labels)}.")
@@ -125,7 +130,8 @@ def evaluation_split(config: RunConfig) -> SceneDataset | None:
     stream = config.evaluation.stream
     if stream is not None and stream not in config.streams:
         raise ConfigError(f"evaluation.stream is '{stream}': {suggest(stream, config.streams)} It is one of the section `streams`.")
-    name = config.streams.get(stream or "", {}).get("name", config.dataset)
+    entry = next(iter(members(config.streams.get(stream or "", {}))), stream)
+    name = config.streams.get(entry or "", {}).get("name", config.dataset)
     if config.evaluation.split:
         return config.open_dataset(config.evaluation.split, stream)
     for split in ("test", "val"):
@@ -163,7 +169,11 @@ def about(config: RunConfig, steps: int, origin: Mapping[str, Any] | None = None
         origin: the model it started from, as `origin_of` tells; named in the budget, since a run that starts there has had more.
         data: what it was trained on; None: the run's data set.
     """
-    images = config.trainer.batch_size * config.trainer.devices * config.trainer.nodes
+    processes = config.trainer.devices * config.trainer.nodes
+    parts = {part for fields in config.streams.values() for part in members(fields)}
+    entries = [fields for name, fields in config.streams.items() if name not in parts] or [{}]
+    sizes = {processes * fields.get("batch_size", config.trainer.batch_size) for fields in entries}
+    images = " to ".join(str(size) for size in sorted({min(sizes), max(sizes)}))
     return {
         "method": config.method,
         "tasks": getattr(config.model, "tasks", "both"),

@@ -109,7 +109,7 @@ class Training:
     def __init__(self, config: RunConfig, fabric: Fabric, method: Method, streams: Mapping[str, Stream], run: RunFolder) -> None:
         settings = config.trainer
         self.config, self.fabric, self.method, self.run_folder = config, fabric, method, run
-        streams = cached(streams, config.view.size) if config.view.cache else streams
+        streams = cached(streams) if config.view.cache else streams
         self.material = material(config, streams)
         served = sources(config, streams)
         self.loader = StepLoader(served, config.seed, fabric.global_rank, fabric.world_size, settings.workers)
@@ -274,7 +274,7 @@ class Training:
                 torch_predictor(self.method, self.fabric.device, self.config.trainer.precision.replace("-true", "")),
                 held_out,
                 protocol,
-                size=self.config.view.size if seen_resized(self.method.inputs) else None,
+                size=self.config.stream_view(self.config.evaluation.stream).size if seen_resized(self.method.inputs) else None,
                 batch_size=self.config.trainer.batch_size,
                 rank=self.fabric.global_rank,
                 world=self.fabric.world_size,
