@@ -45,6 +45,7 @@ def check(words: Sequence[str]) -> int:
     def add(parser: ArgumentParser) -> None:
         parser.add_argument("--splits", type=list[str] | None, metavar="[SPLIT,...]", help="which; default: all it is published with")
         parser.add_argument("--frames", type=int | None, metavar="N", help="at most N of each split, evenly spread; default: all")
+        parser.add_argument("--all", action="store_true", help="measure every frame that is read, not 50 of each split (slower)")
 
     name, settings, own = _named("check", "What is missing or suspicious in a data set, a line each.", words, add)
     from rich.console import Console
@@ -55,7 +56,7 @@ def check(words: Sequence[str]) -> int:
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(f"check {name}")
         findings = check_dataset(
-            name, own["splits"], own["frames"], lambda done, total: bar.update(task, completed=done, total=total), **settings
+            name, own["splits"], own["frames"], lambda done, total: bar.update(task, completed=done, total=total), own["all"], **settings
         )
     for finding in findings:
         print(finding)

@@ -1,4 +1,6 @@
-"""What is wrong with a data set: missing and damaged files, suspicious units, labels out of range, frames in two splits."""
+"""What is wrong with a data set: missing and damaged files, labels out of range, frames in two splits, and what the rules of
+`diorama.data.defects` find in files that can all be read.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,14 @@ from numpy.typing import NDArray
 
 from diorama import catalog
 from diorama.data.base import SceneDataset
-from diorama.data.height import HEIGHT_FLOOR
+from diorama.data.defects import Examination
+from diorama.data.defects.rule import Finding
+from diorama.data.defects.twins import Print, fingerprint, shared_pictures
 from diorama.errors import DataError
 from diorama.types import IGNORE, Frame
 
-_FAR_M = 400.0
-"""A median depth beyond this is no scene: the longest stereo and LiDAR ranges end before."""
-
-_NEAR_M = 0.05
+SAMPLE = 50
+"""Frames of a split that the rules measure, evenly spread over those that are read."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +34,6 @@ class DatasetRow:
     splits: tuple[str, ...]
     terms: str
     root_hint: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One fault. `error`: training or evaluation would stop or be wrong; `warning`: worth a look."""
-
-    level: Literal["error", "warning"]
-    split: str
-    frame: str
-    text: str
-
-    def __str__(self) -> str:
-        where = " ".join(word for word in (self.split, self.frame) if word and word not in self.text)
-        return f"{self.level}: {where}: {self.text}" if where else f"{self.level}: {self.text}"
 
 
 def list_datasets() -> list[DatasetRow]:
@@ -62,6 +50,7 @@ def check_dataset(
     splits: Sequence[str] | None = None,
     frames: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    every: bool = False,
     /,
     **settings: Any,
 ) -> list[Finding]:
@@ -74,6 +63,7 @@ def check_dataset(
         splits: which; None: all but those derived from others.
         frames: at most so many of each split, evenly spread; None: all.
         progress: called with (frames done, frames in all) of the split at hand.
+        every: let the rules of `diorama.data.defects` measure every frame, not `SAMPLE` of each split.
         settings: constructor arguments of the data set (`root`, ...).
 
     Raises:
@@ -92,9 +82,12 @@ def check_dataset(
             findings.append(Finding("error" if splits else "warning", split, "", str(error)))
     if not opened:
         raise failures[0]
+    prints: list[tuple[str, list[Print]]] = []
     for dataset in opened:
-        findings += check(dataset, frames, progress)
-    return findings + shared_frames(opened)
+        seen: list[Print] = []
+        findings += check(dataset, frames, progress, every, seen)
+        prints.append((dataset.split, seen))
+    return findings + shared_frames(opened) + shared_pictures(prints)
 
 
 def shared_frames(datasets: Iterable[SceneDataset]) -> list[Finding]:
@@ -108,8 +101,22 @@ def shared_frames(datasets: Iterable[SceneDataset]) -> list[Finding]:
     return findings
 
 
-def check(dataset: SceneDataset, frames: int | None = None, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
-    """Findings in one split: what the reader itself misses, then frame by frame, then over all frames looked at."""
+def check(
+    dataset: SceneDataset,
+    frames: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    every: bool = False,
+    prints: list[Print] | None = None,
+) -> list[Finding]:
+    """Findings in one split: what the reader itself misses, then frame by frame, then over all frames looked at.
+
+    Args:
+        dataset: the split.
+        frames: at most so many, evenly spread; None: all.
+        progress: called with (frames done, frames in all).
+        every: let the rules measure every frame that is read, not `SAMPLE` of them.
+        prints: is given the prints of the frames, for `twins.shared_pictures`.
+    """
     findings = [Finding("error", dataset.split, "", text) for text in dataset.check()]
     doubled = sorted({frame_id for frame_id in dataset.ids if dataset.ids.count(frame_id) > 1}) if _has_twins(dataset.ids) else []
     findings += [Finding("error", dataset.split, frame_id, f"id {frame_id} occurs twice. Rename one.") for frame_id in doubled]
@@ -117,6 +124,9 @@ def check(dataset: SceneDataset, frames: int | None = None, progress: Callable[[
         return [*findings, Finding("error", dataset.split, "", f"{dataset.name} {dataset.split}: no frames. Check the root folder.")]
     count = len(dataset) if frames is None else min(frames, len(dataset))
     chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
+    sample = np.linspace(0, count - 1, count if every else min(count, SAMPLE)).round().astype(int).tolist()
+    places = {place: number for number, place in enumerate(sample)}
+    rules = Examination(dataset.labels, len(sample))
     seen = np.zeros(256, np.int64)
     already = {text for finding in findings for text in [finding.text]}
     for done, index in enumerate(chosen, 1):
@@ -131,8 +141,15 @@ def check(dataset: SceneDataset, frames: int | None = None, progress: Callable[[
             if progress:
                 progress(done, count)
         findings += [Finding(level, dataset.split, dataset.ids[index], text) for level, text in check_frame(frame, dataset)]
+        if done - 1 in places:
+            rules.look(places[done - 1], dataset.ids[index], frame)
+        if prints is not None and (mark := fingerprint(frame, dataset.ids[index])) is not None:
+            prints.append(mark)
         if "semantic" in frame:
             seen += np.bincount(frame["semantic"].ravel(), minlength=256)
+    # A reader that was asked for a surface model has one, and one that names it needs no rule to say it again.
+    told = getattr(dataset, "heights", "") == "dsm" or any("a DSM" in text for text in already)
+    findings += [finding for finding in rules.findings(dataset.split) if not (told and finding.rule == "dsm")]
     return findings + _over_all(dataset, seen, complete=count == len(dataset))
 
 
@@ -160,7 +177,7 @@ def check_frame(frame: Frame, dataset: SceneDataset) -> list[tuple[Literal["erro
         found += _check_semantic(frame["semantic"], len(dataset.labels) if dataset.labels else 0)
     for key in ("depth", "sparse_depth"):
         if key in frame:
-            found += _check_depth(frame[key], key, HEIGHT_FLOOR if "height" in frame.get("meta", {}) else 0.0)
+            found += _check_depth(frame[key], key)
     if "image" in frame and "right" in frame:
         left, right = frame["image"], frame["right"]
         if left.shape != right.shape:
@@ -188,22 +205,14 @@ def _check_semantic(semantic: NDArray[np.uint8], classes: int) -> list[tuple[Lit
     return []
 
 
-def _check_depth(depth: NDArray[np.float32], key: str, ground: float) -> list[tuple[Literal["error", "warning"], str]]:
+def _check_depth(depth: NDArray[np.float32], key: str) -> list[tuple[Literal["error", "warning"], str]]:
     if not np.isfinite(depth).all() or (depth < 0).any():
         return [("error", f"{key} has NaN, infinite or negative values. Unknown depth is 0.")]
-    known = depth[depth > 0]
-    if not known.size:
+    known = np.count_nonzero(depth)
+    if not known:
         return [("warning", f"{key} has no known pixel. Take the frame out, or check the files.")]
-    known = known[known > ground]
-    if not known.size:  # nothing but ground
-        return []
-    median = float(np.median(known))
-    if median > _FAR_M:
-        return [("warning", f"median {key} is {median:.0f} m: millimetres read as metres? Set the depth scale (1000 for millimetres).")]
-    if median < _NEAR_M:
-        return [("warning", f"median {key} is {median:.4f} m: a scale too large, or kilometres? Set the depth scale.")]
-    if key == "sparse_depth" and known.size > 0.5 * depth.size:
-        return [("warning", f"sparse_depth is known at {known.size / depth.size:.0%} of the pixels. Is it the dense depth?")]
+    if key == "sparse_depth" and known > 0.5 * depth.size:
+        return [("warning", f"sparse_depth is known at {known / depth.size:.0%} of the pixels. Is it the dense depth?")]
     return []
 
 
