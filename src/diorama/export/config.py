@@ -1,7 +1,7 @@
 """What a model file says about itself: written beside and inside every model, read without torch.
 
-The same JSON object is the `config.json` of a model folder, the metadata of `model.safetensors` and of `model.onnx`,
-so that each of the three is enough alone.
+The same JSON object is the `config.json` of a model folder and the metadata of `model.safetensors`, `model.onnx` and `model.xml`,
+so that each of them is enough alone.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ FORMAT = 1
 """Version of the model file format; files of a newer one are refused, older ones are read."""
 
 METADATA_KEY = "diorama"
-"""Under this key the metadata of `.safetensors` and `.onnx` files hold the config as JSON text."""
+"""Under this key the metadata of `.safetensors`, `.onnx` and `.xml` files hold the config as JSON text."""
 
 CONFIG_NAME = "config.json"
+
+SUFFIXES = {".onnx": "onnx", ".safetensors": "torch", ".xml": "openvino"}
+"""Suffix of a model file -> the backend that runs it."""
 
 _REQUIRED = ("method", "diorama", "init", "labels", "depth", "input", "training")
 _MAX_HEADER = 100_000_000
@@ -37,7 +40,7 @@ class ModelConfig(TypedDict):
     depth: dict[str, Any] | None  # cap [m], unit; None without a depth output
     input: dict[str, Any]  # keys (absent: image), size [height, width] it was trained at or None, multiple_of
     training: dict[str, Any]  # data, terms and whatever else the trainer knows
-    export: dict[str, Any]  # empty, or what the ONNX export measured
+    export: dict[str, Any]  # empty, or what the export measured
 
 
 def input_keys(config: ModelConfig) -> tuple[str, ...]:
@@ -90,7 +93,7 @@ def parse(text: str, where: str | Path) -> ModelConfig:
 
 
 def read_config(path: str | Path) -> ModelConfig:
-    """The config of a model folder, `.safetensors`, `.onnx` or `config.json`, read without torch.
+    """The config of a model folder, `.safetensors`, `.onnx`, `.xml` or `config.json`, read without torch.
 
     Raises:
         ModelError: the path does not exist, is no model file of diorama, or has a newer format.
@@ -99,7 +102,7 @@ def read_config(path: str | Path) -> ModelConfig:
     if path.is_dir():
         path = model_in(path)
     if not path.is_file():
-        raise ModelError(f"{path}: no such model file. Give a folder, a .safetensors or .onnx file, or a name from `diorama methods`.")
+        raise ModelError(f"{path}: no such model file. Give a folder, a model file, or a name from `diorama methods`.")
     if path.suffix == ".json":
         return parse(path.read_text(encoding="utf-8"), path)
     if path.suffix == ".safetensors":
@@ -108,31 +111,41 @@ def read_config(path: str | Path) -> ModelConfig:
         from diorama.export.runtime import OnnxModel
 
         return OnnxModel(path, threads=1).config
+    if path.suffix == ".xml":
+        from diorama.export.openvino_model import OpenVinoModel
+
+        return OpenVinoModel(path, threads=1).config
     raise ModelError(f"{path}: {wrong_kind(path)}")
 
 
 def model_in(folder: Path) -> Path:
-    """The model file in `folder`: `model.onnx` (needs no torch) before `model.safetensors`, else the only one there is.
+    """The model file in `folder`: `model.onnx` (needs nothing else), `model.safetensors` or `model.xml`, else the only one there is.
 
     Raises:
         ModelError: there is none, or more than one with other names.
     """
-    for name in ("model.onnx", "model.safetensors"):
+    for name in ("model.onnx", "model.safetensors", "model.xml"):
         if (folder / name).is_file():
             return folder / name
-    found = sorted([*folder.glob("*.onnx"), *folder.glob("*.safetensors")])
+    found = sorted(path for suffix in SUFFIXES for path in folder.glob(f"*{suffix}"))
     if len(found) == 1:
         return found[0]
     if found:
-        raise ModelError(f"{folder}: holds {len(found)} model files, none called model.onnx or model.safetensors. Name the file itself.")
-    raise ModelError(f"{folder}: holds no model.onnx or model.safetensors. Give the run folder of a finished training, or a model file.")
+        raise ModelError(
+            f"{folder}: holds {len(found)} model files, none called model.onnx, model.safetensors or model.xml. Name the file itself."
+        )
+    raise ModelError(
+        f"{folder}: holds no model.onnx, model.safetensors or model.xml. Give the run folder of a finished training, or a model file."
+    )
 
 
 def wrong_kind(path: Path) -> str:
     """What to do with a file that is no model file, by its suffix."""
+    if path.suffix == ".bin" and path.with_suffix(".xml").is_file():
+        return f"only the weights of an OpenVINO model. Give {path.with_suffix('.xml').name}, which lies beside it."
     if path.suffix in {".ckpt", ".pt", ".pth", ".bin", ".pkl"}:
         return "a checkpoint, which diorama does not open as a model. Give the model.safetensors that lies in the same run folder."
-    return f"'{path.suffix or path.name}' is no kind of model file. Give a folder, a .safetensors or an .onnx file."
+    return f"'{path.suffix or path.name}' is no kind of model file. Give a folder, or a .safetensors, .onnx or .xml file."
 
 
 def metadata_config(metadata: Mapping[str, str] | None, path: Path) -> ModelConfig:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from diorama.completion.model import COMPLETIONS, ClassicalModel
 from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, DataError, ModelError, ShapeError, suggest
-from diorama.export.config import CONFIG_NAME, ModelConfig, input_keys, label_set, model_in, parse, wrong_kind
+from diorama.export.config import CONFIG_NAME, SUFFIXES, ModelConfig, input_keys, label_set, model_in, parse, wrong_kind
 from diorama.prediction.inputs import Given, check_scale, prepared, read_photo, read_sparse_depth, read_velodyne, scale_of
 from diorama.prediction.pointcloud import ASSUMED_FIELD_OF_VIEW, intrinsics_from_field_of_view
 from diorama.prediction.result import ScenePrediction
@@ -35,7 +35,7 @@ DEFAULT_PIXELS = 320 * 240
 
 
 class Model(Protocol):
-    """A network that takes and gives NumPy arrays: `OnnxModel`, `EagerModel` or `ClassicalModel`."""
+    """A network that takes and gives NumPy arrays: `OnnxModel`, `OpenVinoModel`, `EagerModel` or `ClassicalModel`."""
 
     config: ModelConfig
 
@@ -49,7 +49,7 @@ class Predictor:
     Args:
         model: the network behind it.
         name: how outputs call it.
-        backend: what runs it, "onnxruntime" or "torch".
+        backend: what runs it, "onnxruntime", "openvino" or "torch".
     """
 
     def __init__(self, model: Model, name: str, backend: str) -> None:
@@ -229,14 +229,14 @@ class Predictor:
 
 
 def load(
-    source: str | Path, *, backend: Literal["auto", "onnx", "torch"] = "auto", device: str = "cpu", threads: int | None = None
+    source: str | Path, *, backend: Literal["auto", "onnx", "openvino", "torch"] = "auto", device: str = "cpu", threads: int | None = None
 ) -> Predictor:
     """The model `source` names, ready to predict.
 
     Args:
-        source: a shipped name (`ci_net-nyuv2`), a completion that needs no training (`linear`), a run or model folder, an .onnx or a
-            .safetensors file.
-        backend: "onnx" and "torch" choose between the two files of a folder; "auto" takes ONNX where there is one.
+        source: a shipped name (`ci_net-nyuv2`), a completion that needs no training (`linear`), a run or model folder, an .onnx, an
+            OpenVINO .xml or a .safetensors file.
+        backend: "onnx", "openvino" and "torch" choose between the files of a folder; "auto" takes ONNX where there is one.
         device: "cpu" or "cuda".
         threads: threads per image; None takes every core.
 
@@ -253,18 +253,22 @@ def load(
     path = find_model(source)
     name = path.name if path.is_dir() else path.parent.name if path.stem == "model" else path.stem
     if path.is_dir():
-        preferred = {"onnx": "model.onnx", "torch": "model.safetensors"}.get(backend)
-        path = path / preferred if preferred and (path / preferred).is_file() else model_in(path)
-    if path.suffix not in {".onnx", ".safetensors"}:
+        preferred = path / {"onnx": "model.onnx", "torch": "model.safetensors", "openvino": "model.xml"}.get(backend, "")
+        path = preferred if preferred.is_file() else model_in(path)
+    if path.suffix not in SUFFIXES:
         raise ModelError(f"{path}: {wrong_kind(path)}")
-    is_onnx = path.suffix == ".onnx"
-    if backend != "auto" and is_onnx != (backend == "onnx"):
-        hint = "Make it with `diorama export`" if backend == "onnx" else "Give the .safetensors file"
+    kind = SUFFIXES[path.suffix]
+    if backend not in ("auto", kind):
+        hint = "Give the .safetensors file" if backend == "torch" else f"Make one that it can with `diorama export --format {backend}`"
         raise ModelError(f"{path}: backend '{backend}' cannot run this file. {hint}, or leave out the backend.")
-    if is_onnx:
+    if kind == "onnx":
         from diorama.export.runtime import OnnxModel
 
         return Predictor(OnnxModel(path, threads=threads, device=device), name, "onnxruntime")
+    if kind == "openvino":
+        from diorama.export.openvino_model import OpenVinoModel
+
+        return Predictor(OpenVinoModel(path, threads=threads, device=device), name, "openvino")
     from diorama.export.eager import load_eager
 
     return Predictor(load_eager(path, device=device, threads=threads), name, "torch")
