@@ -148,7 +148,7 @@ def check(
         if "semantic" in frame:
             seen += np.bincount(frame["semantic"].ravel(), minlength=256)
     # A reader that was asked for a surface model has one, and one that names it needs no rule to say it again.
-    told = getattr(dataset, "heights", "") == "dsm" or any("a DSM" in text for text in already)
+    told = "above sea level" in getattr(dataset, "truth", "") or any("a DSM" in text for text in already)
     findings += [finding for finding in rules.findings(dataset.split) if not (told and finding.rule == "dsm")]
     return findings + _over_all(dataset, seen, complete=count == len(dataset))
 

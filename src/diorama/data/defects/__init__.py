@@ -23,7 +23,7 @@ from diorama.types import Frame
 RULES: tuple[Rule, ...] = (SCALE, INVERSE, GIVEN, VIEWS, SURFACE, BANDS, SPARSE, LABELS, IDS)
 """In the order of their findings. Frames in two splits are found by `twins`, which looks at all of them."""
 
-_EXPLAINS = {"disparity": {"scale", "calibration", "pair"}, "calibration": {"pair"}}
+_EXPLAINS = {"disparity": {"scale", "calibration", "pair", "resized_depth"}, "calibration": {"pair"}, "resized_depth": {"scale"}}
 """What a rule finds -> rules that would only find the same once more."""
 
 

@@ -12,8 +12,6 @@ from diorama.data.defects.rule import LEAST_SIDE, Rule, Verdict, first, some
 from diorama.data.labels import LabelSet
 from diorama.types import IGNORE, Frame
 
-_UPPER = frozenset({"sky", "ceiling"})
-_LOWER = frozenset({"road", "floor", "floor mat", "sidewalk", "pavement", "flat"})
 _BORDERS = 50
 _IGNORED = 0.9
 
@@ -25,38 +23,30 @@ class Ids(NamedTuple):
     """Of the label set; 0: nobody says."""
     beyond: tuple[int, ...]
     """Ids that are no class, 255 apart."""
-    distinct: int
-    """Different ids, 255 apart."""
     ignored: float
     """Share of pixels without a class."""
     seams: int
     """Borders of two regions that lead through a strip of class 0."""
     borders: int
     """Borders of two regions, neither of them class 0, with and without such a strip."""
-    upper: float
-    """Mean row of sky and ceiling, 0 (top) to 1; NaN if there is none."""
-    lower: float
-    """Mean row of road and floor."""
 
 
 def measure(frame: Frame, labels: LabelSet | None) -> Ids | None:
-    """Ids, ignored share, seams of class 0 and places of what is up or down in every scene."""
+    """Ids, ignored share and seams of class 0."""
     if "semantic" not in frame:
         return None
     semantic, classes = frame["semantic"], len(labels) if labels is not None else 0
     counts = np.bincount(semantic.ravel().astype(np.int64), minlength=256)
     there = np.flatnonzero(counts[:IGNORE])
     beyond = tuple(there[there >= classes].tolist()) if classes else ()
-    names = labels.classes if labels is not None else ()
-    upper, lower = (_row(semantic, [k for k, name in enumerate(names) if name in kind]) for kind in (_UPPER, _LOWER))
     seams = np.zeros(2, np.int64)
     if min(semantic.shape) >= LEAST_SIDE:
         seams = np.array([_seams(semantic), _seams(semantic.T)]).sum(0)
-    return Ids(classes, beyond, len(there), float(counts[IGNORE] / semantic.size), int(seams[0]), int(seams[1]), upper, lower)
+    return Ids(classes, beyond, float(counts[IGNORE] / semantic.size), int(seams[0]), int(seams[1]))
 
 
 def judge(sample: Sequence[Ids]) -> Verdict | None:
-    """Error where ids are no classes; warning where class 0 only parts the others, hardly anything has a class, or up is down."""
+    """Error where ids are no classes; warning where class 0 only parts the others, or hardly anything has a class."""
     count, classes = len(sample), sample[0].classes
     wrong = [bool(one.beyond) for one in sample]
     if any(wrong):
@@ -76,22 +66,7 @@ def judge(sample: Sequence[Ids]) -> Verdict | None:
         return Verdict(
             "warning", f"{text} do the ids in the files belong to these classes? Compare with `diorama data plot`.", first(empty)
         )
-    return _upside_down(sample)
-
-
-def _upside_down(sample: Sequence[Ids]) -> Verdict | None:
-    upper, lower = (np.array([getattr(one, name) for one in sample]) for name in ("upper", "lower"))
-    known = np.isfinite(upper) & np.isfinite(lower)
-    over = known & (upper > lower + 0.05)
-    if not known.any() or over.sum() <= known.sum() / 2:
-        return None
-    text = f"sky or ceiling lies below road or floor in {over.sum()} of {known.sum()} frames that have both: are the ids of another set,"
-    return Verdict("warning", f"{text} shifted by one, or the maps upside down? Compare with `diorama data plot`.", first(over))
-
-
-def _row(semantic: NDArray[np.uint8], ids: list[int]) -> float:
-    rows = np.isin(semantic, ids).mean(1)
-    return float((rows * np.linspace(0, 1, len(rows))).sum() / rows.sum()) if rows.mean() > 0.01 else np.nan
+    return None
 
 
 def _seams(semantic: NDArray[np.uint8]) -> tuple[int, int]:

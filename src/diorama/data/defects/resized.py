@@ -30,7 +30,7 @@ class Borders(NamedTuple):
     direct: int
     """The same without a third id."""
     thin: int
-    """Borders of any two regions with any thin third id."""
+    """Borders of any two regions with any thin third id; not counted is one id that makes up most of them, a void between things."""
     plain: int
     """Borders of any two regions without."""
 
@@ -70,7 +70,9 @@ def _borders(semantic: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     single = core[:-2] & core[2:] & thin[1:-1] & known[:-2] & known[1:-1] & known[2:] & (one != other)
     through = single & (np.minimum(one, other) < middle) & (middle < np.maximum(one, other))
     double = core[:-3] & core[3:] & thin[1:-2] & thin[2:-1] & known[:-3] & known[1:-2] & known[2:-1] & known[3:] & (value[:-3] != value[3:])
-    return int(through.sum()), int(direct.sum()), int(single.sum() + double.sum()), int(plain.sum())
+    between = np.bincount(middle[single], minlength=1)
+    void = between.max() if between.max() > 0.8 * between.sum() else 0
+    return int(through.sum()), int(direct.sum()), int(single.sum() - void + double.sum()), int(plain.sum())
 
 
 class Sunk(NamedTuple):

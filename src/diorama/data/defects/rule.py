@@ -17,7 +17,7 @@ Level = Literal["error", "warning"]
 LEAST_SIDE = 48
 """Pixels; smaller frames have too little structure to be judged by their geometry."""
 
-_GROUND_M = 0.05
+_GROUND_M = 0.02
 _AERIAL = ("isprs6", "isprs5")
 
 
@@ -93,6 +93,6 @@ def is_aerial(frame: Frame, labels: LabelSet | None) -> bool:
 
 
 def has_ground(depth: NDArray[np.float32]) -> bool:
-    """Whether a map holds heights: a tenth of it within 5 cm of zero, though some of it lies above a metre. No camera sees depth so."""
+    """Whether a map holds heights: a tenth of it within 2 cm of zero, though some of it lies above a metre. No camera sees depth so."""
     known = depth[depth > 0]
     return bool(known.size and (known <= _GROUND_M).mean() > 0.1 and (known > 1).mean() > 0.005)

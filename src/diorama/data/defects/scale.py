@@ -14,12 +14,15 @@ from diorama.types import Frame
 _FAR_M = 400.0
 """A median depth beyond this is no scene: the longest stereo and LiDAR ranges end before. Nor is it a height above ground."""
 _NEAR_M = 0.05
-_HIGH_M, _LOW_M = 3.0, 0.05
-"""Cameras on cars and in hands are 0.2 to 2.5 m above what the lowest quarter of their frames shows."""
+_HIGH_M, _LOW_M = 3.0, {"": 0.05, "room": 0.05, "street": 0.5}
+"""Cameras on cars are 0.9 to 2.5 m above what the lowest quarter of their frames shows, in hands 0.2 to 1.5 m."""
+_ROOM_M = 0.8, 8.0
+"""Median depth of rooms."""
 _FOCAL_PER_WIDTH = 0.8
 _UNSURE = 1.5
 """How far such a guessed focal length may be off."""
-_ON_GROUND = frozenset({"nyu40", "nyu13", "sun37", "cityscapes19", "cityscapes7", "camvid11"})
+_PLACES = {"room": {"floor", "wall"}, "street": {"road", "sky"}}
+"""Classes that say where a set was taken."""
 _UNITS = (("millimetres", 1000.0), ("centimetres", 100.0), ("1/256 m", 256.0))
 
 
@@ -33,8 +36,8 @@ class Scale(NamedTuple):
     """Metres below the camera, the median over the lowest quarter of the rows; NaN where too little is known, and for heights."""
     sure: bool
     """The camera is known."""
-    on_ground: bool
-    """The labels are those of rooms or streets, so no drone took it."""
+    place: str
+    """`room` or `street` where the classes say so, and no drone took it; else empty."""
     heights: bool
 
 
@@ -47,14 +50,15 @@ def measure(frame: Frame, labels: LabelSet | None) -> Scale | None:
     height, width = depth.shape
     known = depth[depth > 0]
     if key == "depth" and is_aerial(frame, labels):
-        return Scale(key, float(np.percentile(known, 95)), np.nan, False, False, True)
+        return Scale(key, float(np.percentile(known, 95)), np.nan, False, "", True)
     matrix = frame.get("intrinsics")
     focal, middle = (_FOCAL_PER_WIDTH * width, (height - 1) / 2) if matrix is None else (float(matrix[1, 1]), float(matrix[1, 2]))
     start = height - height // 4
     rows, columns = np.nonzero(cleaned(depth[start:]))
     below = (rows + start - middle) / max(focal, 1e-6) * depth[start:][rows, columns]
+    place = next((place for place, classes in _PLACES.items() if labels is not None and classes <= set(labels.classes)), "")
     at = float(np.median(below)) if len(below) >= 50 else np.nan
-    return Scale(key, float(np.median(known)), at, matrix is not None, labels is not None and labels.name in _ON_GROUND, False)
+    return Scale(key, float(np.median(known)), at, matrix is not None, place, False)
 
 
 def judge(sample: Sequence[Scale]) -> Verdict | None:
@@ -66,7 +70,7 @@ def judge(sample: Sequence[Scale]) -> Verdict | None:
             return None
         text = f"95 % of the heights lie below {_middle(sample, huge):.0f} m only, in {sum(huge)} of {count} frames: centimetres or "
         return Verdict("error", f"{text}millimetres read as metres? Set the scale of the height files.", first(huge))
-    huge = [one.median > _FAR_M or (one.on_ground and one.median > 60 and one.below > 20) for one in sample]
+    huge = [one.median > _FAR_M or bool(one.place and one.median > 60 and one.below > 20) for one in sample]
     if some(huge):
         return Verdict("error", f"{_units(sample, huge, key)} Set the depth scale (folder: depth_scale or depth_unit).", first(huge))
     lifted = [one.median > 60 and one.below > 20 for one in sample]
@@ -77,7 +81,7 @@ def judge(sample: Sequence[Scale]) -> Verdict | None:
     if some(tiny):
         text = f"median {key} is {_middle(sample, tiny):.4f} m in {sum(tiny)} of {count} frames: a scale too large, or kilometres?"
         return Verdict("warning", f"{text} Set the depth scale (1000 for millimetres, 1 for metres), unless everything is that near.")
-    return _camera_height(sample)
+    return _camera_height(sample) or _room(sample)
 
 
 def _camera_height(sample: Sequence[Scale]) -> Verdict | None:
@@ -86,13 +90,23 @@ def _camera_height(sample: Sequence[Scale]) -> Verdict | None:
         return None
     slack = 1.0 if sample[0].sure else _UNSURE
     height, key = float(np.median(heights)), sample[0].key
-    if _LOW_M / slack <= height <= _HIGH_M * slack:
+    if _LOW_M[sample[0].place] / slack <= height <= _HIGH_M * slack:
         return None
     if height > 0:
         seen = f"by {key}{' and camera' if sample[0].sure else ''}, what the lowest rows show lies {height:.2g} m below the camera"
         asked = "is the depth scale (1000 for millimetres, 256 for KITTI), the focal length or the baseline wrong by a factor?"
         return Verdict("warning", f"{seen}: {asked} Check them, unless the camera really was so {'high' if height > 1 else 'near'}.")
     return None
+
+
+def _room(sample: Sequence[Scale]) -> Verdict | None:
+    median = float(np.median([one.median for one in sample]))
+    if sample[0].place != "room" or _ROOM_M[0] <= median <= _ROOM_M[1]:
+        return None
+    text = f"median {sample[0].key} of these rooms is {median:.2g} m: is the depth scale wrong by a factor?"
+    return Verdict(
+        "warning", f"{text} Check it (1000 for millimetres, 256 for KITTI), unless they really are so {'large' if median > 1 else 'near'}."
+    )
 
 
 def _units(sample: Sequence[Scale], bad: Sequence[bool], key: str) -> str:
@@ -103,7 +117,7 @@ def _units(sample: Sequence[Scale], bad: Sequence[bool], key: str) -> str:
     fits = [
         (name, factor)
         for name, factor in _UNITS
-        if 0.3 <= median / factor <= 80 and not height / factor > _HIGH_M * _UNSURE and not height / factor < _LOW_M
+        if 0.3 <= median / factor <= 80 and not height / factor > _HIGH_M * _UNSURE and not height / factor < _LOW_M[""]
     ]
     said = f"median {key} is {median:.0f} m in {sum(map(bool, bad))} of {len(sample)} frames"
     if not fits:

@@ -25,6 +25,8 @@ _WIDTH = 512
 _LEAST_WIDTH = 128
 _LEAST_PX = 2.0
 _LEAST_SHARE = 0.05
+_FEW = 0.15
+"""Share of the pixels that a matcher finds in a pair that is none; in pairs it finds half and more."""
 _TOLERANCE = math.log(1.05)
 _TIGHT, _LOOSE = 0.08, 0.4
 """Median absolute deviation of the logarithm of the ratio: one factor explains all; nothing fits."""
@@ -71,11 +73,13 @@ def measure_views(frame: Frame, labels: LabelSet | None) -> Fit | None:  # noqa:
     found = _matched(views[0], views[1])
     small = cv2.resize(expected[1], size, interpolation=cv2.INTER_NEAREST) * np.float32(scale)
     fit = _compare((expected[0], small), found, _LEAST_PX, frame)
-    if fit is None or (found > 0).mean() < 0.15:
-        other = _matched(views[1], views[0])
-        swapped = bool((other > 0).mean() > 0.3 and (found > 0).mean() < 0.15)
-        return (fit or Fit(expected[0], 0.0, 0.0, np.inf, np.inf, False, 0.0))._replace(swapped=swapped)
-    return fit
+    matched = float((found > 0).mean())
+    if fit is not None and matched >= _FEW and fit.spread <= _LOOSE:
+        return fit
+    other = _matched(views[1], views[0])
+    exchanged = _compare((expected[0], small), other, _LEAST_PX, frame)
+    swapped = (matched < _FEW and (other > 0).mean() > 2 * _FEW) or (exchanged is not None and exchanged.spread < _TIGHT)
+    return (fit or Fit(expected[0], 0.0, 0.0, np.inf, np.inf, False, 0.0))._replace(swapped=bool(swapped))
 
 
 def judge_given(sample: Sequence[Fit]) -> Verdict | None:
