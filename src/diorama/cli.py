@@ -22,18 +22,25 @@ VERBS = {
     "sweep": "how completions degrade with density, pattern, noise and misalignment",
     "submit": "write or check result files for the KITTI depth servers",
     "pseudo-label": "disparity, depth and confidence of stereo pairs, to train on",
-    "export": "write a model for onnxruntime",
+    "export": "write a model for onnxruntime or OpenVINO, for use without torch",
     "benchmark": "rows x seeds -> table with means and intervals",
+    "demo": "a page on this machine: drop a photo, ask any pixel, turn the points",
+    "serve": "one model over HTTP: image in; JSON, PNG or NPZ out",
     "data": "list, check, plot and make data sets",
     "methods": "the methods, what each needs, and the models that come with the package",
     "doctor": "examine this machine and advise",
 }
-"""Verb -> what it does, in the order of the overview; each is a function of `diorama.verbs` (with _ for -)."""
+"""Verb -> what it does, in the order of the overview; each is a function (with _ for -) of `diorama.verbs`, or of what `_OTHERS` says."""
+
+_OTHERS = dict.fromkeys(("demo", "serve"), "diorama.apps_verbs")
+"""Verb -> module of its function, where that is not `diorama.verbs`."""
 
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "h5py", "psutil"), "train"),
-    **dict.fromkeys(("onnx", "onnxscript", "openvino"), "export"),
+    **dict.fromkeys(("nncf", "onnx", "onnxscript", "openvino"), "export"),
     "rasterio": "geo",
+    "gradio": "demo",
+    **dict.fromkeys(("fastapi", "uvicorn", "python_multipart"), "serve"),
     "transformers": "teachers",
     "ray": "ray",
     "torchjd": "gradients",
@@ -108,7 +115,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if verb not in VERBS:
         raise UserError(f"unknown verb '{verb}': {suggest(verb, VERBS)} See `diorama --help`.")
-    status: int = getattr(importlib.import_module("diorama.verbs"), verb.replace("-", "_"))(rest)
+    status: int = getattr(importlib.import_module(_OTHERS.get(verb, "diorama.verbs")), verb.replace("-", "_"))(rest)
     return status
 
 
