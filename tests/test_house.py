@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import shlex
 import subprocess
@@ -71,13 +72,16 @@ def test_every_data_set_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_reads(name: str) -> None:
+    stored = yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text())
+    named = {stream: fields["name"] for stream, fields in stored.get("streams", {}).items() if "name" in fields}
+    rooted = [stream for stream, data in named.items() if "root" in inspect.signature(catalog.dataset(data)).parameters]
+    roots = [word for stream in rooted for word in (f"--streams.{stream}.root", "anywhere")]
     try:
-        run = read_config(["--config", name, "--data.root", "anywhere"])
+        run = read_config(["--config", name, "--data.root", "anywhere", *roots])
     except DataError:
         pytest.fail("a recipe is read without its data")
     assert name.startswith(f"{run.method}/")
     assert (ROOT / "recipes" / f"{name}.yaml").read_text().startswith("# "), "a recipe begins with a comment that says what it is"
-    stored = yaml.safe_load((ROOT / "recipes" / f"{name}.yaml").read_text())
     assert set(stored) <= {*CHOICES, *SETTINGS, *OPTIONAL, "streams", "seed", "out"}
 
 

@@ -122,6 +122,16 @@ def test_classes_that_converted_labels_never_mean_have_to_be_absent(tmp_path: Pa
     assert float(rows(run)[-1]["semantic"]) == 0, "a softmax over the wall alone is sure of it"
 
 
+def test_a_mixture_of_sets_that_know_different_classes_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rooms = {"name": "world_indoor", "frames": 4, "size": [32, 48], "stereo": False, "label_set": "cityscapes19"}
+    config = read(
+        joint(tmp_path, {"tasks": "semantic", "alignment": "none"}, labelled={"of": ["rooms", "streets"]}, rooms=rooms, streets={})
+    )
+    with caplog.at_level("WARNING"):
+        check(config, opened(config), ())
+    assert "stream 'labelled': labels of 'rooms' never mean road, sidewalk, " in caplog.text
+
+
 def test_a_stream_is_made_of_several_entries_in_their_shares(unpaired: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     streams = {"labels": {"of": {"half": 1, "two": 3}}, "half": {"part": [0, 2]}, "two": {"frames": 2}, "photos": {"batch_size": 4}}
     config = read(unpaired(streams=streams))

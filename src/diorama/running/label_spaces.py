@@ -10,6 +10,7 @@ import numpy as np
 from diorama.config import RunConfig
 from diorama.data.base import SceneDataset
 from diorama.data.label_names import by_class_name
+from diorama.data.labels import LabelSet
 from diorama.data.mapped import unknown_classes
 from diorama.errors import ConfigError
 from diorama.running.streams import Stream
@@ -53,6 +54,8 @@ def check_one_space(streams: Mapping[str, Stream], held_out: SceneDataset | None
 def check_labels(config: RunConfig, name: str, stream: Stream) -> None:
     """Return if the method knows which classes the converted labels of stream `name` never mean.
 
+    A stream that is made of several data sets has one such list: told where they differ.
+
     Raises:
         ConfigError: `model.absent` does not name them.
     """
@@ -62,6 +65,16 @@ def check_labels(config: RunConfig, name: str, stream: Stream) -> None:
     unknown = unknown_classes(stream.whole)
     if missing := [number for number in unknown if number not in absent.get(name, ())]:
         raise ConfigError(
-            f"stream '{name}': labels of {stream.whole.name} never mean {', '.join(labels.classes[number] for number in missing)}, and "
-            f"would teach to unlearn it. Set model.absent.{name}={unknown}, or say in streams.{name}.class_names which class does."
+            f"stream '{name}': labels of {stream.whole.name} never mean {_named(missing, labels)}, and would teach to unlearn it. "
+            f"Set model.absent.{name}={unknown}, or say in streams.{name}.class_names which class does."
         )
+    for part, read in stream.parts.items():
+        if lacking := [number for number in unknown_classes(read.whole) if number not in unknown]:
+            logger.warning(
+                "stream '%s': labels of '%s' never mean %s, those of others do: better a stream of its own, with model.absent",
+                *(name, part, _named(lacking, labels)),
+            )
+
+
+def _named(numbers: list[int], labels: LabelSet) -> str:
+    return ", ".join(labels.classes[number] for number in numbers)
