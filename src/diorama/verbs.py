@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from diorama import catalog, recipes
-from diorama.errors import ConfigError, ModelError, suggest
+from diorama.errors import ConfigError, suggest
 from diorama.flags import VerbParser, run_config, take
 
 
@@ -68,10 +68,13 @@ def predict(words: Sequence[str]) -> int:
     parser = VerbParser(
         "predict",
         "Semantics and metric depth of photos, or dense depth of sparse: label PNG, 16-bit depth PNG, overlay, coloured point cloud, JSON. "
-        "GeoTIFFs of any size go tile by tile into GeoTIFFs of the same place.",
+        "GeoTIFFs of any size go tile by tile into GeoTIFFs of the same place; a video becomes one of photo, classes and depth side by side.",
         "diorama predict photos/ --out results --save overlay depth",
     )
-    parser.add_argument("source", help="a photo (or sparse depth map), a folder, a glob pattern in quotes, or a .txt list of paths")
+    parser.add_argument(
+        "source",
+        help="a photo (or sparse depth map), a video, a folder, a glob in quotes, a .txt list, a camera (webcam:0), or http(s)://...",
+    )
     parser.add_argument("--model", default="ci_net-nyuv2", metavar="NAME", help="shipped model (see `diorama methods`), run folder or file")
     parser.add_argument("--image", type=Path, metavar="DIR", help="photos that go with sparse depth, paired by file name (or one file)")
     parser.add_argument("--sparse-depth", type=Path, metavar="DIR", help="sparse depth that goes with photos, for models that take both")
@@ -85,7 +88,12 @@ def predict(words: Sequence[str]) -> int:
         "--calibration", type=Path, metavar="PATH", help="of raw .bin scans: the day's folder, a file, or one file per scan"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the results; default: the next free runs/predict-N")
-    parser.add_argument("--save", nargs="+", metavar="KIND", help="any of semantic depth json overlay ply panel; default: all but panel")
+    parser.add_argument(
+        "--save",
+        nargs="+",
+        metavar="KIND",
+        help="any of semantic depth json overlay ply panel; default: all but panel, of videos json and overlay",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
     parser.add_argument("--intrinsics", type=Path, metavar="FILE", help="camera matrix [px]: 9 numbers row by row, or fx fy cx cy")
     parser.add_argument("--field-of-view", type=float, metavar="DEGREES", help="angle over the photo's longer side, instead of intrinsics")
@@ -97,16 +105,24 @@ def predict(words: Sequence[str]) -> int:
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="tiles at once; default: 1")
     parser.add_argument("--bands", type=int, nargs="+", metavar="N", help="bands that are red, green, blue (from 1), and perhaps a mask")
     parser.add_argument("--white", type=float, metavar="V", help="the value that is white, of TIFFs that are not 8-bit")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth frame of videos; default: 1, all")
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of a video; default: its end, of a camera Ctrl-C")
     options = vars(parser.read(words))
-    if options["save"] is None:
-        del options["save"]
     from diorama.prediction.mosaic import Tiling
+    from diorama.prediction.sources import is_address
     from diorama.running.predict import predict as start
+    from diorama.running.predict_video import Frames
 
     cut = {name: options.pop(name) for name in ("tile", "halo", "batch", "white")}
     bands = options.pop("bands")
     options["tiling"] = Tiling(**cut, bands=None if bands is None else tuple(bands))
-    summary = start(**options)
+    options["frames"] = Frames(options.pop("every"), options.pop("frames"))
+    with ExitStack() as stack:
+        if is_address(options["source"]):
+            from diorama.running.download import downloaded
+
+            options["source"] = stack.enter_context(downloaded(options["source"]))
+        summary = start(**options)
     print(f"{len(summary.done)} of {len(summary.done) + len(summary.failed)} predicted in {summary.seconds:.1f} s: {summary.out}")
     return summary.exit_status
 
@@ -145,46 +161,10 @@ def pseudo_label(words: Sequence[str]) -> int:
 
 
 def export(words: Sequence[str]) -> int:
-    """Write a model as ONNX, compared with torch before it is kept."""
-    parser = VerbParser("export", "Write a model as ONNX, compared with torch before it is kept.", "diorama export runs/ci_net-nyuv2-1")
-    parser.add_argument("source", type=Path, help="a .safetensors model file, the run or model folder that holds one, or a shipped model")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the .onnx file; default: model.onnx beside the source; shipped: NAME.onnx"
-    )
-    parser.add_argument("--half", action="store_true", help="store weights as fp16: half the size, computed in fp32")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
-    options = vars(parser.read(words))
-    from diorama.prediction.predictor import list_models
+    """Write a model for use without torch, compared with torch before it is kept."""
+    from diorama.export_verb import export_model
 
-    if not options["source"].exists() or str(options["source"]) in list_models():  # a shipped name goes before a path
-        _shipped_source(options)
-    from diorama.export.export import export as start
-
-    report = start(**options)
-    print(f"{report.path}: {report.megabytes:.1f} MB, {report.weights}; largest difference to torch: {report.parity}")
-    return 0
-
-
-def _shipped_source(options: dict[str, Any]) -> None:
-    """Replace the name of a shipped model by its file; what is written goes into the current folder, not into the package.
-
-    Raises:
-        ConfigError: neither a shipped model nor a path.
-        ModelError: the model comes as ONNX only.
-    """
-    from diorama.completion.model import COMPLETIONS
-    from diorama.prediction.predictor import WEIGHTS, list_models
-
-    name, models = str(options["source"]), list_models()
-    if name in COMPLETIONS:
-        raise ConfigError(f"{name} is no network, so there is nothing to export. Choose among {', '.join(models) or 'trained models'}.")
-    if name not in models:
-        shipped = f" or a shipped model ({', '.join(models)})" if models else ""
-        raise ConfigError(f"{name}: no such file or folder. Give a run folder, a .safetensors file{shipped}.")
-    folder = WEIGHTS / name
-    if not (folder / "model.safetensors").is_file():
-        raise ModelError(f"{name} comes as ONNX only, so it needs no export. Copy {folder / 'model.onnx'}.")
-    options["source"], options["out"] = folder / "model.safetensors", options["out"] or Path(f"{name}.onnx")
+    return export_model(words)
 
 
 def benchmark(words: Sequence[str]) -> int:

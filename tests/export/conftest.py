@@ -112,5 +112,5 @@ def exported(in_catalog: None, tmp_path_factory: pytest.TempPathFactory) -> dict
     folders = {}
     for kind in ("fp32", "fp16"):
         folders[kind] = tmp_path_factory.mktemp(kind)
-        export(save_tiny(folders[kind] / "model.safetensors"), half=kind == "fp16")
+        export(save_tiny(folders[kind] / "model.safetensors"), precision=kind)
     return folders

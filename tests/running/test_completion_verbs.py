@@ -108,11 +108,13 @@ def test_a_shipped_model_is_exported_into_the_current_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["export", name]) == 0
-    assert main(["export", name, "--out", "there.onnx", "--half"]) == 0
+    assert main(["export", name, "--out", "there.onnx", "--precision", "fp16"]) == 0
+    assert main(["export", name, "--format", "openvino"]) == 0
     weights = predictor.WEIGHTS / name / "model.safetensors"
-    assert [(call["source"], call["out"], call["half"]) for call in asked] == [
-        (weights, Path(f"{name}.onnx"), False),
-        (weights, Path("there.onnx"), True),
+    assert [(call["source"], call["out"], call["format"], call["precision"]) for call in asked] == [
+        (weights, Path(f"{name}.onnx"), "onnx", "fp32"),
+        (weights, Path("there.onnx"), "onnx", "fp16"),
+        (weights, Path(f"{name}.xml"), "openvino", "fp32"),
     ]
 
 

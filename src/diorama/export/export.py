@@ -1,4 +1,4 @@
-"""torch -> ONNX: one file for any batch and image size, compared with torch before it is kept.
+"""torch -> ONNX, and from there OpenVINO: a file for any batch and image size, compared with torch before it is kept.
 
 The graph is traced once at `TRACED` and then run at other, odd sizes, two of them larger: a size that was frozen into the graph shows
 there. What was measured travels in the file's metadata.
@@ -9,21 +9,23 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data.io import replacing
-from diorama.errors import ModelError
+from diorama.errors import ConfigError, ModelError
 from diorama.export.config import CONFIG_NAME, METADATA_KEY, ModelConfig, input_keys, to_json
 from diorama.export.eager import EagerModel
 from diorama.export.graph import OUTPUTS, TRACED, halve, to_onnx
 from diorama.export.model_file import load_model
 from diorama.export.runtime import OnnxModel
+from diorama.export.trial import Trial
+from diorama.types import Inputs, Prediction
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -40,6 +42,11 @@ TOLERANCE = 1e-3
 
 HALF_TOLERANCE = 5e-2
 
+PRECISIONS = {"onnx": ("fp32", "fp16"), "openvino": ("fp32", "fp16", "bf16", "int8")}
+"""Format -> what it can be written in. fp16 is how weights are stored, bf16 and int8 how they are computed with."""
+
+ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
+
 
 @dataclass(frozen=True)
 class ExportReport:
@@ -48,43 +55,86 @@ class ExportReport:
     path: Path
     megabytes: float
     weights: str
-    """How the weights are stored: "fp32" or "fp16"; computation is fp32 either way."""
+    """How the weights are stored: "fp32", "fp16" or "int8"."""
     parity: dict[str, float]
     """Output -> largest absolute difference of the fp32 graph to torch over `PARITY_SIZES` (depth in metres)."""
     rounding: dict[str, float]
-    """The same for the written file where its weights are fp16; empty otherwise."""
+    """The same for the written file where it is less than fp32; empty otherwise."""
     agreement: float | None
     """Part of all pixels with the same class as in torch; None without a semantic output."""
+    format: str = "onnx"
+    precision: str = "fp32"
+    """See `PRECISIONS`."""
+    accuracy: dict[str, Any] | None = None
+    """What a `Trial` measured on real frames before and after; None without one."""
 
 
-def export(source: str | Path, out: str | Path | None = None, *, half: bool = False, overwrite: bool = False) -> ExportReport:
-    """Write the model `source` as ONNX, checked against torch.
+def export(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    format: str = "onnx",  # noqa: A002 (the word of the command line)
+    precision: str = "fp32",
+    overwrite: bool = False,
+    trial: Trial | Callable[[ModelConfig], Trial] | None = None,
+) -> ExportReport:
+    """Write the model `source` for use without torch, checked against torch.
 
     Args:
         source: a .safetensors model file or its folder.
-        out: the .onnx file; None puts `model.onnx` beside the source. Next to a `model.onnx` stands its `config.json`.
-        half: store weights as fp16 (half the size); onnxruntime turns them into fp32 once, when it loads the file.
+        out: the .onnx or .xml file; None puts `model.onnx` or `model.xml` beside the source. Next to a `model.onnx` stands its
+            `config.json`; next to an .xml file its weights, .bin.
+        format: "onnx" or "openvino".
+        precision: "fp32"; "fp16" stores weights in half the size, which are computed in fp32; of OpenVINO also "bf16", in which
+            processors that have it compute faster, and "int8".
         overwrite: replace an existing file.
+        trial: real frames on which the accuracy is measured before and after; or what makes them for the model's config.
+            int8 needs one.
 
     Raises:
-        ModelError: the source is no model, the target exists, a package is missing, or the graph differs from torch.
+        ConfigError: a format or precision that there is not, or int8 without a trial.
+        ModelError: the source is no model, the target exists, a package is missing, the graph differs from torch, or loses accuracy.
     """
+    ending = check_format(format, precision, tried=trial is not None)
     source = Path(source)
-    target = Path(out) if out is not None else (source if source.is_dir() else source.parent) / "model.onnx"
-    if target.suffix != ".onnx":
-        raise ModelError(f"{target}: an exported model ends with .onnx. Rename it.")
+    target = Path(out) if out is not None else (source if source.is_dir() else source.parent) / f"model{ending}"
+    if target.suffix != ending:
+        raise ModelError(f"{target}: an exported {format} model ends with {ending}. Rename it.")
     if target.exists() and not overwrite:
         raise ModelError(f"{target} exists already. Pass --overwrite, or choose another name.")
     method, config = load_model(source)
-    _check_neighbour(target, config, overwrite=overwrite)
-    return export_method(method, config, target, half=half)
+    if format == "onnx":
+        _check_neighbour(target, config, overwrite=overwrite)
+    made = trial(config) if callable(trial) else trial
+    if format == "openvino":
+        from diorama.export.openvino_file import export_openvino
+
+        return export_openvino(method, config, target, precision=precision, trial=made)
+    return export_method(method, config, target, half=precision == "fp16", trial=made)
 
 
-def export_method(method: Method, config: ModelConfig, target: Path, *, half: bool = False) -> ExportReport:
+def check_format(format: str, precision: str, *, tried: bool) -> str:  # noqa: A002
+    """The ending of files of that format.
+
+    Raises:
+        ConfigError: no such format or precision, or int8 without a trial.
+    """
+    if format not in PRECISIONS:
+        raise ConfigError(f"unknown format '{format}'. Choose {' or '.join(PRECISIONS)}.")
+    if precision not in PRECISIONS[format]:
+        others = [name for name, precisions in PRECISIONS.items() if precision in precisions]
+        hint = f"Add --format {others[0]}" if others else f"Choose among {', '.join(PRECISIONS[format])}"
+        raise ConfigError(f"{format} files are not written in '{precision}'. {hint}.")
+    if precision == "int8" and not tried:
+        raise ConfigError("int8 is fitted to real frames and judged on others. Name them: --data nyuv2 --data.root DIR.")
+    return ENDINGS[format]
+
+
+def export_method(method: Method, config: ModelConfig, target: Path, *, half: bool = False, trial: Trial | None = None) -> ExportReport:
     """Write `method` with its `config` to `target` (.onnx, replaced if it exists), checked against torch.
 
     Raises:
-        ModelError: a package is missing, or the graph differs from torch.
+        ModelError: a package is missing, the graph differs from torch, or loses more accuracy than the trial allows.
     """
     try:
         import onnx
@@ -96,13 +146,14 @@ def export_method(method: Method, config: ModelConfig, target: Path, *, half: bo
         graph = to_onnx(method)
         _save(graph, plain, config)
         parity, agreement = differences(eager, OnnxModel(plain, threads=1))
-        _refuse_beyond(parity, TOLERANCE, target)
+        refuse_beyond(parity, TOLERANCE, target)
         rounding: dict[str, tuple[float, float]] = {}
         if half:
             halve(graph)
             _save(graph, plain, config)
             rounding, agreement = differences(eager, OnnxModel(plain, threads=1))
-            _refuse_beyond(rounding, HALF_TOLERANCE, target)
+            refuse_beyond(rounding, HALF_TOLERANCE, target)
+        accuracy = None if trial is None else trial.compare(eager, OnnxModel(plain), target)
     report = ExportReport(
         path=target,
         megabytes=round(graph.ByteSize() / 1e6, 3),
@@ -110,10 +161,10 @@ def export_method(method: Method, config: ModelConfig, target: Path, *, half: bo
         parity={name: found for name, (found, _) in parity.items()},
         rounding={name: found for name, (found, _) in rounding.items()},
         agreement=agreement,
+        precision="fp16" if half else "fp32",
+        accuracy=accuracy,
     )
-    measured = {key: value for key, value in asdict(report).items() if key not in {"path", "megabytes"}}
-    measured |= {"sizes": [list(size) for size in PARITY_SIZES], "traced": list(TRACED), "opset": graph.opset_import[0].version}
-    config = {**config, "export": measured}
+    config = {**config, "export": measured(report) | {"opset": graph.opset_import[0].version}}
     with replacing(target) as temporary:
         _save(graph, temporary, config)
     onnx.checker.check_model(str(target))
@@ -124,7 +175,15 @@ def export_method(method: Method, config: ModelConfig, target: Path, *, half: bo
     return report
 
 
-def differences(eager: EagerModel, exported: OnnxModel) -> tuple[dict[str, tuple[float, float]], float | None]:
+def measured(report: ExportReport) -> dict[str, Any]:
+    """What the file says of its own export; JSON types only."""
+    said = {key: value for key, value in asdict(report).items() if key not in {"path", "megabytes"} and value is not None}
+    if report.agreement is None:
+        said["agreement"] = None
+    return {**said, "sizes": [list(size) for size in PARITY_SIZES], "traced": list(TRACED)}
+
+
+def differences(eager: EagerModel, exported: Callable[[Inputs], Prediction]) -> tuple[dict[str, tuple[float, float]], float | None]:
     """Output -> (largest absolute difference, largest absolute value) over `PARITY_SIZES`, and the part of equal classes."""
     found: dict[str, tuple[float, float]] = {}
     equal, pixels = 0, 0
@@ -146,12 +205,17 @@ def differences(eager: EagerModel, exported: OnnxModel) -> tuple[dict[str, tuple
     return found, equal / pixels if pixels else None
 
 
-def _refuse_beyond(found: dict[str, tuple[float, float]], tolerance: float, target: Path) -> None:
+def refuse_beyond(found: Mapping[str, tuple[float, float]], tolerance: float, target: Path) -> None:
+    """Return if no output differs from torch by more than `tolerance` parts of its largest value.
+
+    Raises:
+        ModelError: one does.
+    """
     for name, (gap, largest) in found.items():
         if not gap <= tolerance * largest:
             raise ModelError(
                 f"{target}: {name} differs from torch by {gap:.3g} at values up to {largest:.3g}; not written. "
-                "Export without half, or report it with the config.json."
+                "Export in fp32, or report it with the config.json."
             )
 
 
