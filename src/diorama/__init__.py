@@ -4,9 +4,9 @@ The public names are loaded when they are first used, so that `import diorama` c
 
     import diorama
 
-    predictor = diorama.load("ci_net-nyuv2")
-    scene = predictor.scene("photo.jpg")
-    scene.save("results")
+    model = diorama.load("ci_net-nyuv2")
+    for scene in model.predict("photos/"):
+        scene.save("results")
 """
 
 from __future__ import annotations
@@ -18,22 +18,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diorama.catalog import list_datasets, list_methods
     from diorama.config import RunConfig
+    from diorama.prediction.hub import from_pretrained
     from diorama.prediction.predictor import list_models, load
+    from diorama.running.hub import push_to_hub
     from diorama.running.predict import predict
     from diorama.running.train import train
 
 _PUBLIC = {
     "RunConfig": "diorama.config",
+    "from_pretrained": "diorama.prediction.hub",
     "list_datasets": "diorama.catalog",
     "list_methods": "diorama.catalog",
     "list_models": "diorama.prediction.predictor",
     "load": "diorama.prediction.predictor",
     "predict": "diorama.running.predict",
+    "push_to_hub": "diorama.running.hub",
     "train": "diorama.running.train",
 }
 """Public name -> the module that defines it."""
 
-__all__ = ["RunConfig", "__version__", "list_datasets", "list_methods", "list_models", "load", "predict", "train"]
+__all__ = [
+    "RunConfig",
+    "__version__",
+    "from_pretrained",
+    "list_datasets",
+    "list_methods",
+    "list_models",
+    "load",
+    "predict",
+    "push_to_hub",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -41,6 +41,11 @@ class TrainingError(UserError):
     exit_status = 3
 
 
+def one_line(error: BaseException) -> str:
+    """What another library's error says, in one line of at most 120 characters."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
 _MOST_NAMED = 20
 
 

@@ -68,7 +68,7 @@ def predict(words: Sequence[str]) -> int:
     parser = VerbParser(
         "predict",
         "Semantics and metric depth of photos, or dense depth of sparse: label PNG, 16-bit depth PNG, overlay, coloured point cloud, JSON. "
-        "GeoTIFFs of any size go tile by tile into GeoTIFFs of the same place; a video becomes one of photo, classes and depth side by side.",
+        "GeoTIFFs of any size go tile by tile into GeoTIFFs of the same place; a video becomes a video of photo, classes and depth.",
         "diorama predict photos/ --out results --save overlay depth",
     )
     parser.add_argument(

@@ -137,7 +137,9 @@ def test_the_camera_is_given_assumed_or_the_training_camera() -> None:
         plain.scene(image, intrinsics=np.eye(4))
 
 
-@pytest.mark.parametrize("array", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 4), np.float32), np.zeros((4, 4, 2), np.uint8), np.full((4, 4, 3), 1.5), np.zeros((0, 4, 3))]
+)
 def test_arrays_that_are_no_photo_are_refused(predictor: Predictor, array: NDArray[Any]) -> None:
     with pytest.raises(ShapeError, match=r"Give uint8 \(H, W, 3\)"):
         predictor.scene(array)

@@ -90,11 +90,11 @@ def test_what_a_model_does_not_predict_is_left_out(predictor: Predictor, model: 
     only_depth = predictor.scene(half_red)
     assert sorted(path.name for path in only_depth.save(tmp_path, "b")) == ["b.depth.png", "b.json", "b.overlay.jpg", "b.ply"]
     assert only_depth.overlay().shape == half_red.shape
-    assert only_classes.plot().shape[1] < predictor.scene(half_red).plot().shape[1] * 2
+    assert only_classes.plot().width < predictor.scene(half_red).plot().width * 2
 
 
 def test_the_panel_shows_photo_classes_depth_and_points(predictor: Predictor, model: Any, half_red: NDArray[np.uint8]) -> None:
-    whole = predictor.scene(half_red).plot(tile=200)
+    whole = np.asarray(predictor.scene(half_red).plot(tile=200))
     model.outputs = ("depth",)
     assert whole.shape[1] >= 400
     assert whole.shape[0] > 2 * 133  # two rows of 200 x 133

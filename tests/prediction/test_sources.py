@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from diorama.errors import DataError
-from diorama.prediction.sources import find_images
+from diorama.prediction.sources import camera_number, find_images
 
 
 def touch(root: Path, *names: str) -> None:
@@ -65,14 +65,12 @@ def test_an_output_folder_inside_the_source_is_left_out(tmp_path: Path) -> None:
     ("name", "says"),
     [
         ("missing.png", "no such file or folder"),
-        ("clip.mp4", "ffmpeg"),
         ("scan.bin", r"no image kind. Give one of .*png"),
         ("empty", "no image in this folder"),
         ("empty/*.png", "matches no image"),
         ("empty.txt", "the list is empty"),
         ("binary.txt", "not a text file"),
         ("twice.txt", r"a\.png: listed 2 times"),
-        ("video.txt", "ffmpeg"),
     ],
 )
 def test_what_cannot_be_predicted_on_says_what_to_do(tmp_path: Path, name: str, says: str) -> None:
@@ -80,12 +78,29 @@ def test_what_cannot_be_predicted_on_says_what_to_do(tmp_path: Path, name: str, 
     (tmp_path / "empty").mkdir()
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x80\x81")
     (tmp_path / "twice.txt").write_text("a.png\na.png\n")
-    (tmp_path / "video.txt").write_text("clip.mp4\n")
     with pytest.raises(DataError, match=says) as error:
         find_images(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
 def test_an_address_is_not_opened() -> None:
-    with pytest.raises(DataError, match="Download the image"):
-        find_images("https://example.org/room.jpg")
+    for source in ("https://example.org/room.jpg", Path("http://example.org/room.jpg"), "rtsp://camera/1"):
+        with pytest.raises(DataError, match="Download the file"):
+            find_images(source)
+
+
+def test_videos_are_found_with_photos_and_refused_as_sparse_depth(tmp_path: Path) -> None:
+    touch(tmp_path, "b.mp4", "a.png", "c.MOV")
+    (tmp_path / "list.txt").write_text("b.mp4\na.png\n")
+    assert [(str(item.stem), item.is_video) for item in find_images(tmp_path)] == [("a", False), ("b", True), ("c", True)]
+    assert stems(tmp_path / "list.txt") == ["b", "a"]
+    with pytest.raises(DataError, match="a video, but the model takes sparse depth"):
+        find_images(tmp_path / "b.mp4", kind="sparse_depth")
+
+
+def test_a_camera_is_named_by_its_number_unless_a_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [camera_number(source) for source in (0, 2, "0", "1", "webcam", "webcam:3")] == [0, 2, 0, 1, 0, 3]
+    assert {camera_number(source) for source in ("a", "", "1234", -1, True, "webcam:x", Path("0"))} == {None}
+    touch(tmp_path, "1")
+    assert camera_number("1") is None

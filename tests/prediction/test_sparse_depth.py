@@ -57,7 +57,7 @@ def test_sparse_depth_is_seen_at_its_own_size_and_answered_in_metres() -> None:
     assert (scene.depth[3, 5], scene.depth[20, 60], scene.depth[0, 0]) == (9.0, 34.0, 1.0)
     assert scene.image is None
     assert scene.picture.shape == (40, 70, 3)
-    assert scene.plot().ndim == 3
+    assert scene.plot().mode == "RGB"
     assert len(scene.point_cloud().points) > 0
 
 
@@ -328,4 +328,4 @@ def test_raw_scans_are_seen_through_their_calibration(tmp_path: Path) -> None:
 
 def test_the_panel_of_a_long_narrow_frame_is_drawn() -> None:
     scene = Predictor(Doubled(), "doubled", "none").scene(np.full((370, 1224), 7, np.float32), image=np.zeros((370, 1224, 3), np.uint8))
-    assert scene.plot().shape[1] > 1200
+    assert scene.plot().width > 1200

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from diorama.errors import DataError, ShapeError
+from diorama.errors import DataError, ShapeError, one_line
 from diorama.types import UNKNOWN_DEPTH
 
 MAX_PIXELS = int(os.environ.get("DIORAMA_MAX_PIXELS", 89_478_485))
@@ -35,7 +35,7 @@ DEPTH_SUFFIXES = (".png", ".npy", ".pfm", ".h5", ".hdf5", ".tif", ".tiff", ".pgm
 
 # Pillow also knows formats that start programs (EPS) or are never photos: they stay closed.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "PPM")
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, OverflowError)
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, OverflowError)
 _UINT16_MAX = 65535
 _NO_SCALE = "Save metres as float32 (.npy), or of a data set pass --data.depth_scale (256: KITTI, 1000: millimetres)."
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
@@ -65,8 +65,8 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: {what}. Replace the file or take it out of the set.") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: far above the limit of {MAX_PIXELS} pixels. Cut it into tiles or set DIORAMA_MAX_PIXELS.") from error
-    except _DAMAGE as error:
-        raise DataError(f"{path}: truncated or damaged ({_one_line(error)}). Copy or download the file again.") from error
+    except DAMAGE as error:
+        raise DataError(f"{path}: truncated or damaged ({one_line(error)}). Copy or download the file again.") from error
 
 
 def _ends_as_png(path: Path) -> bool:
@@ -74,10 +74,6 @@ def _ends_as_png(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 4096))
         return b"IEND" in file.read()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def check_pixels(path: str | Path, width: int, height: int) -> None:
@@ -197,7 +193,7 @@ def depth_mode(path: str | Path) -> tuple[str, float | None]:
         DataError: the file is missing or no image, or the recorded scale is no number.
     """
     with _opened(path) as image:
-        return image.mode, _recorded_scale(image, path)
+        return image.mode, recorded_scale(image, path)
 
 
 def _read_depth_image(path: Path) -> tuple[NDArray[Any], float | None]:
@@ -207,10 +203,11 @@ def _read_depth_image(path: Path) -> tuple[NDArray[Any], float | None]:
             raise DataError(
                 f"{path}: {kind}, expected 16-bit depth (KITTI stores metres * 256). Pass --data.depth_scale with 16-bit files."
             )
-        return np.array(image), _recorded_scale(image, path)
+        return np.array(image), recorded_scale(image, path)
 
 
-def _recorded_scale(image: Image.Image, path: str | Path) -> float | None:
+def recorded_scale(image: Image.Image, path: str | Path) -> float | None:
+    """The scale that a depth image records, if any; `path` names it in the error."""
     recorded = image.info.get("depth_scale")
     try:
         return None if recorded is None else float(recorded)
@@ -246,8 +243,8 @@ def read_npy(path: str | Path) -> NDArray[Any]:
         raise DataError(f"{path}: no such file. Check the path.")
     try:
         lazy = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _DAMAGE as error:
-        raise DataError(f"{path}: not a plain NPY array, or truncated ({_one_line(error)}). Save it with numpy.save.") from error
+    except DAMAGE as error:
+        raise DataError(f"{path}: not a plain NPY array, or truncated ({one_line(error)}). Save it with numpy.save.") from error
     check_pixels(path, int(lazy.shape[-1]) if lazy.ndim else 1, lazy.size // max(1, lazy.shape[-1] if lazy.ndim else 1))
     return np.array(lazy)
 

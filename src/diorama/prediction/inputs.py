@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from diorama.data import io
 from diorama.data.cache import resize_image, resize_nearest, splat
 from diorama.data.kitti_calibration import read_camera, require_same_day, require_size
 from diorama.data.kitti_velodyne import read_scan
 from diorama.errors import ConfigError, DataError, ShapeError
+from diorama.prediction.arrays import LIDAR_SCALE, as_photo, as_points, is_held
 
-Given = str | Path | NDArray[np.uint8] | NDArray[np.float32]
-"""A path, or the array itself."""
-
-LIDAR_SCALE = 256.0
-"""Values per metre of a sparse depth PNG that does not say its own scale (the KITTI convention)."""
+Given = str | Path | Any
+"""A path; or the photo or map itself: an array, a PIL image or a torch tensor."""
 
 _IMPLAUSIBLE_M, _IMPLAUSIBLY_NEAR_M = 250.0, 0.01
 _BRIGHT = 2**15
@@ -25,18 +25,17 @@ _BRIGHT = 2**15
 
 
 def read_photo(photo: Given) -> NDArray[np.uint8]:
-    """`(H, W, 3)` RGB of a path or an array.
+    """`(H, W, 3)` RGB of a path, or of a photo itself (see `arrays.as_photo`).
 
     Raises:
         DataError: it cannot be read, or it is depth.
-        ShapeError: the array is no RGB image.
+        ShapeError: the array is no photo.
     """
-    if not isinstance(photo, np.ndarray) and (said := _said_depth(Path(photo))):
+    if is_held(photo):
+        return as_photo(photo)
+    if said := _said_depth(Path(photo)):
         raise DataError(f"{photo}: {said}")
-    image = photo if isinstance(photo, np.ndarray) else io.read_image(photo)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-        raise ShapeError(f"a photo of shape {image.shape} and type {image.dtype}. Give uint8 (H, W, 3), RGB.")
-    return np.asarray(image, np.uint8)
+    return io.read_image(photo)
 
 
 def _said_depth(path: Path) -> str:
@@ -91,10 +90,10 @@ def check_scale(scale: float | None) -> None:
 
 
 def read_sparse_depth(points: Given, scale: float | None = None) -> NDArray[np.float32]:
-    """`(H, W)` sparse depth [m], 0 = unknown, of a depth file (see `scale_of`) or an array.
+    """`(H, W)` sparse depth [m], 0 = unknown, of a depth file (see `scale_of`) or of a map itself (see `arrays.as_points`).
 
     Args:
-        points: the file, or the array in metres.
+        points: the file, or the map in metres.
         scale: file units to the metre; None: what the file says, else 256.
 
     Raises:
@@ -102,14 +101,16 @@ def read_sparse_depth(points: Given, scale: float | None = None) -> NDArray[np.f
         DataError: it cannot be read, has no known pixel, or its values are no metres.
         ShapeError: the array is no `(H, W)` map.
     """
-    name = "the array" if isinstance(points, np.ndarray) else str(points)
+    held = is_held(points)
+    name = "the sparse depth" if held else str(points)
     check_scale(scale)
-    if isinstance(points, np.ndarray):
-        if scale is not None:
+    if held:
+        if scale is not None and not isinstance(points, Image.Image):
             raise ConfigError("an array of sparse depth holds metres, so a depth scale changes nothing. Leave it out.")
-        if points.ndim != 2 or not points.size or not np.issubdtype(points.dtype, np.floating):
-            raise ShapeError(f"sparse depth of shape {points.shape} and type {points.dtype}. Give floats (H, W) in metres, 0 = unknown.")
-        depth, used = io.check_depth(points.astype(np.float32), name), None
+        metres = as_points(points, scale)
+        if metres.ndim != 2 or not metres.size or not np.issubdtype(metres.dtype, np.floating):
+            raise ShapeError(f"sparse depth of shape {metres.shape} and type {metres.dtype}. Give floats (H, W) in metres, 0 = unknown.")
+        depth, used = io.check_depth(metres.astype(np.float32), name), None
     else:
         used = scale_of(Path(points), scale)
         depth = io.read_depth(points, used)

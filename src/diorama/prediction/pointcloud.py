@@ -25,6 +25,10 @@ class PointCloud(NamedTuple):
     colours: NDArray[np.uint8]  # (N, 3) RGB
     labels: NDArray[np.uint8] | None  # (N,) train ids
 
+    def save(self, path: str | Path, *, comments: tuple[str, ...] = ()) -> None:
+        """Write the points as .ply, see `write_ply`."""
+        write_ply(path, self, comments=comments)
+
 
 def intrinsics_from_field_of_view(height: int, width: int, degrees: float) -> NDArray[np.float64]:
     """`(3, 3)` intrinsics [px] of a centred camera with square pixels and this horizontal field of view.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,10 +20,13 @@ from diorama.completion.model import COMPLETIONS, ClassicalModel
 from diorama.data.labels import LabelSet
 from diorama.errors import ConfigError, DataError, ModelError, ShapeError, suggest
 from diorama.export.config import CONFIG_NAME, SUFFIXES, ModelConfig, input_keys, label_set, model_in, parse, wrong_kind
+from diorama.prediction.arrays import is_held
+from diorama.prediction.ground import ground_scene, is_ground
+from diorama.prediction.hub import fetch, hub_name, is_hub_id
 from diorama.prediction.inputs import Given, check_scale, prepared, read_photo, read_sparse_depth, read_velodyne, scale_of
 from diorama.prediction.pointcloud import ASSUMED_FIELD_OF_VIEW, intrinsics_from_field_of_view
 from diorama.prediction.result import ScenePrediction
-from diorama.prediction.sources import find_images, partner
+from diorama.prediction.stream import supplied
 from diorama.types import IGNORE, Inputs, Prediction, seen_resized
 
 log = logging.getLogger("diorama")
@@ -81,36 +85,43 @@ class Predictor:
 
     def predict(
         self,
-        source: str | Path,
+        source: Any,
         *,
-        image: str | Path | None = None,
-        sparse_depth: str | Path | None = None,
+        image: Any = None,
+        sparse_depth: Any = None,
         depth_scale: float | None = None,
         calibration: str | Path | None = None,
         intrinsics: NDArray[np.float64] | None = None,
         field_of_view: float | None = None,
+        every: int = 1,
     ) -> Iterator[ScenePrediction]:
-        """One `ScenePrediction` after the other for a file, a folder, a glob pattern or a list; see `scene` for the camera.
+        """One `ScenePrediction` after the other for anything that shows photos (or sparse depth, if that is what the network takes first).
 
         Args:
-            source: photos, or sparse depth if that is what the network takes first.
-            image: photos of the same places: a folder paired by file name, or one file.
+            source: a file, a folder, a glob pattern or a .txt list; a video; a camera (`0`, `"webcam:0"`); an array, a PIL image, a
+                torch tensor, a stack of such; or a list of any of these. One is read at a time. Addresses are refused.
+            image: photos of the same places: a folder paired by file name, or one file; of a list of arrays a list as long.
             sparse_depth: points of the same places, likewise.
             depth_scale: see `scene`.
             calibration: see `scene`.
             intrinsics: see `scene`.
             field_of_view: see `scene`.
+            every: of videos and cameras, every so many frames.
 
         Raises:
-            DataError: nothing to predict on, or a file that cannot be read or has no partner.
+            ConfigError: what is given is nothing to predict on, or does not go together.
+            DataError: nothing is there, or a file cannot be read or has no partner.
+            ShapeError: an array that is no photo or no map, or lists of different lengths.
         """
         self.require_scenes()
-        for item in find_images(source, kind=self.inputs[0]):
-            others: dict[str, Any] = {
-                key: partner(item, where, key) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None
-            }
-            others |= {"depth_scale": depth_scale, "calibration": calibration}
-            yield self.scene(item.path, **others, intrinsics=intrinsics, field_of_view=field_of_view)
+        second = {key: where for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None}
+        camera: dict[str, Any] = {"intrinsics": intrinsics, "field_of_view": field_of_view}
+        for item in supplied(source, self.inputs[0], second, every=every):
+            if item.frame is None and item.path is not None and not second and self.inputs == ("image",) and is_ground(item.path):
+                scene = ground_scene(self, item.path, **camera)
+            else:
+                scene = self.scene(item.given, **item.others, depth_scale=depth_scale, calibration=calibration, **camera)
+            yield replace(scene, path=item.path, stem=item.stem, frame=item.frame)
 
     def scene(
         self,
@@ -126,8 +137,8 @@ class Predictor:
         """Semantics and depth of one place, at the size of `source`.
 
         Args:
-            source: what the network takes first: a photo (path, or `(H, W, 3)` uint8 RGB), or sparse depth (path, or `(H, W)` float
-                metres, 0 = unknown; or a raw `.bin` scan with its `calibration`).
+            source: what the network takes first: a photo (path, or `(H, W, 3)` uint8 RGB, a PIL image, a `(3, H, W)` tensor), or sparse
+                depth (path, or `(H, W)` float metres, 0 = unknown; or a raw `.bin` scan with its `calibration`).
             image: the photo that goes with sparse depth; it colours the outputs, and networks that take both look at it.
             sparse_depth: the points that go with a photo, for networks that take both.
             depth_scale: file units of sparse depth to the metre (1000: millimetres); None: what the file records, else 256.
@@ -142,17 +153,17 @@ class Predictor:
             ShapeError: an array of the wrong shape, or photo and points of different sizes.
         """
         self.require_scenes()
-        path = None if isinstance(source, np.ndarray) else Path(source)
+        path = None if is_held(source) else Path(source)
         given = {"image": image, "sparse_depth": sparse_depth, self.inputs[0]: source}
         photo = None if given["image"] is None else read_photo(given["image"])
         points, scan, scale = None, given["sparse_depth"], None
         check_scale(depth_scale)
-        if scan is not None and not isinstance(scan, np.ndarray) and Path(scan).suffix.lower() == ".bin":
+        if scan is not None and not is_held(scan) and Path(scan).suffix.lower() == ".bin":
             points, seen_by = read_velodyne(Path(scan), calibration, None if photo is None else photo.shape[:2])
             intrinsics = seen_by if intrinsics is None and field_of_view is None else intrinsics
         elif scan is not None:
             points = read_sparse_depth(scan, depth_scale)
-            scale = None if isinstance(scan, np.ndarray) else scale_of(Path(scan), depth_scale)
+            scale = None if is_held(scan) else scale_of(Path(scan), depth_scale)
         maps = {key: value for key, value in (("image", photo), ("sparse_depth", points)) if value is not None}
         if missing := [key for key in self.inputs if key not in maps]:
             raise DataError(f"{self.name} also takes '{missing[0]}', which is not given. Pass --{missing[0].replace('_', '-')}.")
@@ -161,7 +172,7 @@ class Predictor:
         height, width = maps[self.inputs[0]].shape[:2]
         size = self.working_size(height, width)
         answer = self.model({key: prepared(key, maps[key], size) for key in self.inputs})
-        camera, assumed = self._camera(height, width, intrinsics, field_of_view)
+        camera, assumed = self.camera(height, width, intrinsics, field_of_view)
         return ScenePrediction(
             image=photo,
             sparse_depth=points,
@@ -212,9 +223,15 @@ class Predictor:
         rounded = [max(least, round(side * scale / multiple) * multiple) for side in (height, width)]
         return rounded[0], rounded[1]
 
-    def _camera(
+    def camera(
         self, height: int, width: int, intrinsics: NDArray[np.float64] | None, field_of_view: float | None
     ) -> tuple[NDArray[np.float64], bool]:
+        """The `(3, 3)` matrix [px] of a photo of this size, and whether it had to be assumed; see `scene`.
+
+        Raises:
+            ConfigError: both a matrix and an angle are given, or an impossible angle.
+            ShapeError: the matrix is not `(3, 3)`.
+        """
         if intrinsics is not None and field_of_view is not None:
             raise ConfigError("both intrinsics and a field of view are given. Give one of them.")
         if intrinsics is not None:
@@ -235,7 +252,7 @@ def load(
 
     Args:
         source: a shipped name (`ci_net-nyuv2`), a completion that needs no training (`linear`), a run or model folder, an .onnx, an
-            OpenVINO .xml or a .safetensors file.
+            OpenVINO .xml or a .safetensors file, or a model of the hub (`org/name`, `org/name@revision`).
         backend: "onnx", "openvino" and "torch" choose between the files of a folder; "auto" takes ONNX where there is one.
         device: "cpu" or "cuda".
         threads: threads per image; None takes every core.
@@ -252,6 +269,7 @@ def load(
         return Predictor(ClassicalModel(str(source)), str(source), "numpy")
     path = find_model(source)
     name = path.name if path.is_dir() else path.parent.name if path.stem == "model" else path.stem
+    name = hub_name(str(source)) if is_hub_id(source) else name
     if path.is_dir():
         preferred = path / {"onnx": "model.onnx", "torch": "model.safetensors", "openvino": "model.xml"}.get(backend, "")
         path = preferred if preferred.is_file() else model_in(path)
@@ -275,16 +293,18 @@ def load(
 
 
 def find_model(source: str | Path) -> Path:
-    """The file or folder of a model: shipped names go before paths.
+    """The file or folder of a model: shipped names go before paths, and these before the hub, whose models are fetched.
 
     Raises:
-        ModelError: neither a shipped name nor a path.
+        ModelError: neither a shipped name nor a path, nor a model of the hub.
     """
     if str(source) in list_models():
         return WEIGHTS / str(source)
     path = Path(source)
     if path.exists():
         return path
+    if is_hub_id(source):
+        return fetch(str(source))
     if path.suffix or len(path.parts) > 1:
         raise ModelError(
             f"{source}: no such file or folder. Check the path, or take a shipped model: {', '.join(list_models()) or 'none'}."

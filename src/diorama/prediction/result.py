@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from diorama.data import io
 from diorama.data.cache import splat
@@ -57,6 +58,10 @@ class ScenePrediction:
     model: dict[str, Any] = field(default_factory=dict)
     """Name, method, version and backend of the model."""
     path: Path | None = None
+    stem: str | None = None
+    """What its files are called if `save` is not told; None: as the photo."""
+    frame: int | None = None
+    """Its number in the video that it is a frame of, from 0."""
     sparse_depth: NDArray[np.float32] | None = None
     """`(H, W)` metres, 0 = unknown: the points that were given, if any."""
     sparse_scale: float | None = None
@@ -92,8 +97,10 @@ class ScenePrediction:
             return self.picture
         return render.depth_colours(self.depth, *render.depth_range(self.depth))
 
-    def plot(self, *, tile: int = 640) -> NDArray[np.uint8]:
-        """One RGB picture of everything: photo, known points, classes with legend, depth with its scale, points seen from the side.
+    def plot(self, *, tile: int = 640) -> Image.Image:
+        """One picture of everything: photo, known points, classes with legend, depth with its scale, points seen from the side.
+
+        A PIL image: notebooks show it, `.save(path)` writes it, `.show()` opens it, and `numpy.asarray` gives its pixels.
 
         Args:
             tile: largest side of each of the pictures in it [px].
@@ -120,7 +127,7 @@ class ScenePrediction:
             seen = pointcloud.view(self.point_cloud(max_points=250_000), height, width, background=render.BACKGROUND)
             note = f"{'assumed ' if self.intrinsics_assumed else ''}field of view {self.field_of_view:.0f}°"
             tiles.append(render.tile(seen, "Points", note=note))
-        return render.grid(tiles, 2 if len(tiles) > 1 else 1)
+        return Image.fromarray(render.grid(tiles, 2 if len(tiles) > 1 else 1))
 
     def point_cloud(self, *, max_points: int = 1_000_000) -> pointcloud.PointCloud:
         """The pixels as coloured points [m] in the camera's frame (x right, y down, z forward).
@@ -143,17 +150,17 @@ class ScenePrediction:
 
         Args:
             out: folder, created if need be.
-            stem: path below `out` without suffix; the photo's own name if None.
+            stem: path below `out` without suffix. None: the photo's own name; from `predict` its place in the source folder, a frame's
+                number behind the name of its video, or the place in a list of arrays.
             save: any of semantic, depth, json, overlay, ply, panel.
 
         Raises:
             ConfigError: an unknown kind, or no stem for a picture without a path.
         """
         kinds = check_save(save)
+        stem = stem or self.stem or (None if self.path is None else self.path.stem)
         if stem is None:
-            if self.path is None:
-                raise ConfigError("a prediction from an array has no file name: pass stem.")
-            stem = self.path.stem
+            raise ConfigError("a prediction from an array has no file name: pass stem.")
         targets = {kind: Path(out) / f"{stem}{SUFFIXES[kind]}" for kind in kinds if self._has(kind)}
         for path in targets.values():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +172,7 @@ class ScenePrediction:
         if "overlay" in targets:
             io.write_image(targets["overlay"], self.overlay())
         if "panel" in targets:
-            io.write_image(targets["panel"], self.plot())
+            io.write_image(targets["panel"], np.asarray(self.plot(), np.uint8))
         points = None
         if "ply" in targets:
             cloud = self.point_cloud()
@@ -186,6 +193,7 @@ class ScenePrediction:
         found: dict[str, Any] = {
             "model": self.model,
             "source": None if self.path is None else self.path.name,
+            **({} if self.frame is None else {"frame": self.frame}),
             "size": {"height": height, "width": width},
             "input_size": {"height": self.working_size[0], "width": self.working_size[1]},
             "files": files,

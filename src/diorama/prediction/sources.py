@@ -1,9 +1,10 @@
-"""What a user points at (a photo, a folder, a pattern, a list) as an ordered list of images with their place in the output tree."""
+"""What a user points at (a photo, a video, a folder, a pattern, a list) as an ordered list of files with their place in the output tree."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -12,9 +13,9 @@ from diorama.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".npy", ".pfm", ".bin"})
-_SUFFIXES = {"image": IMAGE_SUFFIXES, "sparse_depth": DEPTH_SUFFIXES}
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".gif"})
+_SUFFIXES = {"image": IMAGE_SUFFIXES | VIDEO_SUFFIXES, "sparse_depth": DEPTH_SUFFIXES}
 """What a network takes -> the files it may come in."""
-_VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".gif"})
 _MAX_LISTED = 1_000_000
 
 
@@ -26,9 +27,33 @@ class SourceImage:
     stem: PurePath
     """Output files are OUT/`stem`.semantic.png and so on: the source's own tree, mirrored."""
 
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video, by its suffix."""
+        return is_video(self.path)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is a video, by its suffix."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def camera_number(source: object) -> int | None:
+    """The number of the camera that `source` names (`0`, `"0"`, `"webcam:0"`, `"webcam"`); None if it names none, or a file."""
+    if isinstance(source, int) and not isinstance(source, bool):
+        return source if source >= 0 else None
+    if not isinstance(source, str) or (named := re.fullmatch(r"(?:webcam:?)?(\d{0,3})", source)) is None or Path(source).exists():
+        return None
+    return int(named[1] or 0) if source else None
+
+
+def is_address(source: object) -> bool:
+    """Whether `source` is an address on the net rather than a path."""
+    return isinstance(source, str | Path) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(source)) is not None
+
 
 def find_images(source: str | Path, *, without: Path | None = None, kind: str = "image") -> list[SourceImage]:
-    """The images, or depth maps, that `source` stands for, in order, each with its place in the mirrored tree.
+    """The images and videos, or depth maps, that `source` stands for, in order, each with its place in the mirrored tree.
 
     A folder is searched with all its subfolders, sorted by path, hidden files left out. A list (.txt) keeps its order; its paths are
     relative to the list's folder. Two images of one folder that differ only in their suffix keep it in their stem
@@ -44,8 +69,8 @@ def find_images(source: str | Path, *, without: Path | None = None, kind: str = 
     """
     text, path, suffixes = str(source), Path(source), _SUFFIXES[kind]
     what = "image" if kind == "image" else "depth map"
-    if "://" in text:
-        raise DataError(f"{text}: addresses are not opened. Download the image and give its path.")
+    if is_address(source):
+        raise DataError(f"{text}: addresses are opened by `diorama predict` alone. Download the file and give its path.")
     if path.is_dir():
         files, root = _in_folder(path, suffixes), path
         if not files:
@@ -107,7 +132,8 @@ def partner(item: SourceImage, where: str | Path, kind: str = "image") -> Path:
     stem = item.stem.name
     names = {stem, item.path.stem, stem.replace("velodyne_raw", "image"), stem.replace("_image_", "_velodyne_raw_", 1)}
     there = place.iterdir() if place.is_dir() else ()
-    found = sorted(path for path in there if path.stem in names and _is_kind(path, _SUFFIXES[kind]) and _absolute(path) != own)
+    suffixes = _SUFFIXES[kind] - VIDEO_SUFFIXES
+    found = sorted(path for path in there if path.stem in names and _is_kind(path, suffixes) and _absolute(path) != own)
     if not found:
         what = "photo" if kind == "image" else "depth map"
         raise DataError(
@@ -155,9 +181,9 @@ def _check_kind(path: Path, suffixes: frozenset[str]) -> None:
     suffix = path.suffix.lower()
     if suffix in suffixes:
         return
-    if suffix in _VIDEO_SUFFIXES:
-        raise DataError(f"{path}: a video. Write its frames first: `ffmpeg -i {path.name} frames/%06d.jpg`, then give the folder frames.")
-    what = "image" if suffixes is IMAGE_SUFFIXES else "depth"
+    if suffix in VIDEO_SUFFIXES:
+        raise DataError(f"{path}: a video, but the model takes sparse depth. Choose a model of photos (`diorama methods`).")
+    what = "image" if suffixes is _SUFFIXES["image"] else "depth"
     raise DataError(f"{path}: '{suffix or path.name}' is no {what} kind. Give one of {_kinds(suffixes)}, a folder or a .txt list.")
 
 

@@ -1,6 +1,6 @@
 """`diorama predict`: photos or sparse depth to label maps, depth maps, overlays, point clouds and JSON.
 
-GeoTIFFs of any size become GeoTIFFs, tile by tile. One bad file does not stop the rest.
+GeoTIFFs of any size become GeoTIFFs, tile by tile; videos become videos. One bad file does not stop the rest.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +22,15 @@ from diorama.prediction.mosaic import Tiling
 from diorama.prediction.pointcloud import intrinsics_from_field_of_view
 from diorama.prediction.predictor import Predictor, load
 from diorama.prediction.result import DEFAULT_SAVE, SUFFIXES, check_save
-from diorama.prediction.sources import SourceImage, find_images, partner
+from diorama.prediction.sources import SourceImage, camera_number, find_images, partner
+from diorama.prediction.stream import require_photos
+from diorama.prediction.video import check_every
+from diorama.running import predict_video as videos
+from diorama.running.predict_video import Frames
 from diorama.running.progress import frames_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 log = logging.getLogger("diorama")
@@ -35,6 +39,7 @@ DEFAULT_MODEL = "ci_net-nyuv2"
 RUNS = Path("runs")
 BY_THE_MODEL = Tiling()
 """Tiles as large as the model was trained at, of GeoTIFFs alone."""
+ALL_FRAMES = Frames()
 _FLAGS = {"image": "--image", "sparse_depth": "--sparse-depth", "calibration": "--calibration"}
 
 
@@ -58,14 +63,14 @@ class PredictSummary:
 
 def predict(
     model: str | Path | Predictor,
-    source: str | Path,
+    source: str | Path | int,
     out: str | Path | None = None,
     *,
     image: str | Path | None = None,
     sparse_depth: str | Path | None = None,
     depth_scale: float | None = None,
     calibration: str | Path | None = None,
-    save: Iterable[str] = DEFAULT_SAVE,
+    save: Iterable[str] | None = None,
     overwrite: bool = False,
     intrinsics: str | Path | NDArray[np.float64] | None = None,
     field_of_view: float | None = None,
@@ -73,19 +78,21 @@ def predict(
     device: str = "cpu",
     threads: int | None = None,
     tiling: Tiling = BY_THE_MODEL,
+    frames: Frames = ALL_FRAMES,
     progress: bool = True,
 ) -> PredictSummary:
-    """Predict on every photo (or sparse depth map) of `source` and write the results below `out`, the source's folder tree mirrored.
+    """Predict on every photo, video or sparse depth map of `source`; results go below `out`, the source's folder tree mirrored.
 
     Args:
         model: a shipped name, a model file or folder, or a loaded `Predictor`.
-        source: a photo (for networks that take sparse depth first: a depth map), a folder, a glob pattern or a .txt list of paths.
+        source: a photo (for networks that take sparse depth first: a depth map), a video, a folder, a glob pattern, a .txt list of paths,
+            or a camera (`0`, `"webcam:0"`), which is read until Ctrl-C.
         image: photos of the same places, a folder paired by file name or one file; they colour what comes out of sparse depth.
         sparse_depth: points of the same places, likewise, for networks that take both.
         depth_scale: file units of sparse depth to the metre (1000: millimetres); None: what a file records, else 256.
         out: folder of the results; None takes the next free `runs/predict-N`.
         calibration: of raw scans (.bin): the folder of the day, one file, or a folder with one per scan.
-        save: any of semantic, depth, json, overlay, ply, panel.
+        save: any of semantic, depth, json, overlay, ply, panel; None: all but panel, of videos json and overlay.
         overwrite: replace results of an earlier run.
         intrinsics: camera matrix of the photos [px] as an array or a text file of 9 (row by row) or 4 (fx fy cx cy) numbers.
         field_of_view: instead of intrinsics, the angle over the photo's longer side [degrees].
@@ -93,6 +100,7 @@ def predict(
         device: see `diorama.load`.
         threads: see `diorama.load`.
         tiling: how GeoTIFFs are cut into tiles; with a side of tiles, photos are, too, and their results are TIFFs.
+        frames: which frames of videos.
         progress: show a progress bar when it takes longer than two seconds.
 
     Raises:
@@ -102,34 +110,45 @@ def predict(
         ModelError: the model cannot be loaded.
     """
     started = time.monotonic()
-    kinds = check_save(save)
+    kinds = check_save(DEFAULT_SAVE if save is None else save)
     check_scale(depth_scale)
-    camera = _camera(intrinsics, field_of_view)
-    folder = _out_folder(out, Path(source))
+    check_every(frames.every, frames.most)
+    camera: dict[str, Any] = {"intrinsics": _camera(intrinsics, field_of_view), "field_of_view": field_of_view}
+    path, number = Path(str(source)), camera_number(source)
+    folder = _out_folder(out, path)
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
     _check_kinds(predictor, kinds)
-    items = find_images(source, without=folder if _below(folder, Path(source)) else None, kind=predictor.inputs[0])
-    tiled = _tiled(predictor, items, kinds, tiling)
-    targets = _targets(items, folder, kinds, tiled, overwrite=overwrite)
+    if number is None:
+        items = find_images(path, without=folder if _below(folder, path) else None, kind=predictor.inputs[0])
+    else:
+        items = [SourceImage(Path(f"webcam{number}"), PurePath(f"webcam{number}"))]
     second = [(key, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None]
+    films = _films(predictor, items, number, None if save is None else kinds, dict(second))
+    tiled = _tiled(predictor, [item for item in items if item.path not in films], kinds, tiling)
+    targets = _targets(items, folder, kinds, tiled, overwrite=overwrite, films=films)
     _check_second(predictor, items, dict(second), calibration, depth_scale)
-    asked: dict[str, Any] = {"depth_scale": depth_scale, "calibration": calibration, "intrinsics": camera, "field_of_view": field_of_view}
 
-    def one(item: SourceImage, advance: Callable[[], None]) -> list[Path]:
+    def one(item: SourceImage, advance: Callable[[str], None]) -> list[Path]:
+        if item.path in films:
+            origin = item.path if number is None else number
+            return videos.predict_video(predictor, origin, folder, str(item.stem), films[item.path], frames, camera, advance)
+        name = item.path.name
         if item.path in tiled:
-            return mosaic.predict_mosaic(predictor, item.path, targets[item.path], tiling, advance)
+            return mosaic.predict_mosaic(predictor, item.path, targets[item.path], tiling, partial(advance, name))
         others: dict[str, Any] = {key: partner(item, where, key) for key, where in second}
-        written = predictor.scene(item.path, **others, **asked).save(folder, str(item.stem), kinds)
-        advance()
+        scene = predictor.scene(item.path, **others, depth_scale=depth_scale, calibration=calibration, **camera)
+        written = scene.save(folder, str(item.stem), kinds)
+        advance(name)
         return written
 
-    bar = frames_bar("predict", sum(tiled.get(item.path, 1) for item in items), started, shown=progress)
+    parts = tiled | {path: frames.most or 1 if number is not None else videos.count_frames(path, frames) for path in films}
+    bar = frames_bar("predict", sum(parts.get(item.path, 1) for item in items), started, shown=progress)
     return _each(items, one, PredictSummary(folder), bar, started)
 
 
 def _each(
     items: list[SourceImage],
-    one: Callable[[SourceImage, Callable[[], None]], list[Path]],
+    one: Callable[[SourceImage, Callable[[str], None]], list[Path]],
     summary: PredictSummary,
     bar: AbstractContextManager[Callable[[str], None]],
     started: float,
@@ -138,7 +157,7 @@ def _each(
     with bar as advance:
         for item in items:
             try:
-                summary.written += one(item, partial(advance, item.path.name))
+                summary.written += one(item, advance)
                 summary.done.append(item.path)
             except UserError as error:
                 summary.failed.append((item.path, str(error)))
@@ -193,6 +212,19 @@ def read_intrinsics(path: str | Path) -> NDArray[np.float64]:
     return numbers.reshape(3, 3)
 
 
+def _films(
+    predictor: Predictor, items: list[SourceImage], number: int | None, kinds: Sequence[str] | None, second: Mapping[str, Any]
+) -> dict[Path, list[str]]:
+    """The videos, or the camera of that number, and what is saved of each."""
+    found = [item.path for item in items if item.is_video or number is not None]
+    for path in found:
+        require_photos(str(path), predictor.inputs[0], second)
+    saved = [kind for kind in (videos.DEFAULT_SAVE if kinds is None else kinds) if kind != "panel"]
+    if found and not saved:
+        raise ConfigError(f"{found[0]}: of a video there is no panel. Save overlay, a video with photo, classes and depth side by side.")
+    return dict.fromkeys(found, saved)
+
+
 def _tiled(predictor: Predictor, items: list[SourceImage], kinds: list[str], tiling: Tiling) -> dict[Path, int]:
     """The images that are predicted tile by tile, with the number of their tiles."""
     if predictor.inputs != ("image",):
@@ -211,11 +243,20 @@ def _tiled(predictor: Predictor, items: list[SourceImage], kinds: list[str], til
 
 
 def _targets(
-    items: list[SourceImage], out: Path, kinds: list[str], tiled: Container[Path], *, overwrite: bool
+    items: list[SourceImage],
+    out: Path,
+    kinds: list[str],
+    tiled: Container[Path],
+    *,
+    overwrite: bool,
+    films: Mapping[Path, Sequence[str]],
 ) -> dict[Path, dict[str, Path]]:
     """What is written of each image; refused before the first one, so that no run stops half-way over a file that was there before."""
     targets: dict[Path, dict[str, Path]] = {}
     for item in items:
+        if item.path in films:  # kinds with a file per frame: their folder
+            targets[item.path] = {kind: out / f"{item.stem}{videos.SUFFIXES.get(kind, '')}" for kind in films[item.path]}
+            continue
         suffixes = mosaic.SUFFIXES if item.path in tiled else SUFFIXES
         targets[item.path] = {kind: out / f"{item.stem}{suffixes[kind]}" for kind in kinds if kind in suffixes}
     sources = {path.resolve() for path in targets}
