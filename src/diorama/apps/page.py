@@ -17,10 +17,17 @@ from diorama.apps.limits import ClosedError, FullError, Gate, Limits, TooSlowErr
 from diorama.apps.shelf import Shelf
 from diorama.apps.work import Upload, predict_upload
 from diorama.errors import UserError
+from diorama.prediction.pointcloud import PointCloud
 from diorama.prediction.result import SUFFIXES, ScenePrediction
 
-MOST_POINTS = 90_000
-"""Of the cloud that the browser shows (9 MB); the downloaded one has up to a million."""
+MOST_POINTS = 140_000
+"""Of the cloud that the browser shows (15 MB); the downloaded one has up to a million."""
+
+FARTHEST = 3.0
+"""Points beyond this many times the median depth are not shown: a few far ones would make all others small."""
+
+_OVERLAP = 1.5
+"""How much wider than its pixels a point is drawn, so that slanted surfaces stay closed."""
 
 _KEPT = 12
 """Folders of results that stay until the page ends; older ones are removed."""
@@ -31,8 +38,6 @@ class Shown(NamedTuple):
 
     viewer: str
     cloud: str | None = None
-    away: float | None = None
-    """How far from the middle of the cloud the camera was that took the photo [m]."""
     archive: str | None = None
 
 
@@ -62,22 +67,29 @@ class Page:
     def _predict(self, model: str, upload: Upload) -> Shown:
         scene = predict_upload(self.shelf[model], upload, self.limits)
         folder = Path(tempfile.mkdtemp(prefix="result-", dir=self.folder))
-        cloud = away = None
+        cloud = None
         if scene.depth is not None:
-            points = scene.point_cloud(max_points=MOST_POINTS)
+            points = nearer(scene.point_cloud(max_points=MOST_POINTS))
             step = math.ceil(math.sqrt(scene.depth.size / MOST_POINTS))
             if len(points.points):
                 cloud = folder / "points.glb"
-                write_glb(cloud, points, points.points[:, 2] * np.float32(step / scene.intrinsics[0, 0]))
-                away = float(points.points[:, 2].min() + points.points[:, 2].max()) / 2
+                write_glb(cloud, points, points.points[:, 2] * np.float32(_OVERLAP * step / scene.intrinsics[0, 0]))
         archive = archived(scene, folder, _stem(upload))
         self._forget(folder)
-        return Shown(viewer.described(scene, Path(model).name), None if cloud is None else str(cloud), away, str(archive))
+        return Shown(viewer.described(scene, Path(model).name), None if cloud is None else str(cloud), str(archive))
 
     def _forget(self, folder: Path) -> None:
         self._made.append(folder)
         while len(self._made) > _KEPT:
             shutil.rmtree(self._made.pop(0), ignore_errors=True)
+
+
+def nearer(cloud: PointCloud) -> PointCloud:
+    """The points up to `FARTHEST` times the median depth."""
+    if not len(cloud.points):
+        return cloud
+    kept = cloud.points[:, 2] <= FARTHEST * np.median(cloud.points[:, 2])
+    return PointCloud(cloud.points[kept], cloud.colours[kept], None if cloud.labels is None else cloud.labels[kept])
 
 
 def archived(scene: ScenePrediction, folder: Path, stem: str) -> Path:

@@ -43,6 +43,9 @@ _HOUR = 3600
 _ALPHA, _BETA = 76.0, 80.0
 """Where the points are looked at from at first [degrees]: 14 beside the camera that took the photo, 10 above it."""
 
+_GROUND = (0.06, 0.07, 0.085, 1.0)
+"""RGBA behind the points."""
+
 
 class _LocalOnly:
     """Sends `_POLICY` with every answer.
@@ -73,7 +76,7 @@ def build(page: Page, examples: list[Example]) -> gr.Blocks:
             "<h1>diorama</h1><p>Classes and metres of every pixel. Everything stays on this machine.</p>", elem_id="head", padding=False
         )
         with gr.Row(equal_height=False):
-            with gr.Column(scale=0, min_width=320, elem_id="side"):
+            with gr.Column(scale=0, min_width=340, elem_id="side"):
                 inputs = _inputs(page.shelf)
                 button = gr.Button("Predict", variant="primary", elem_id="predict")
                 gallery = _gallery(examples)
@@ -81,8 +84,8 @@ def build(page: Page, examples: list[Example]) -> gr.Blocks:
                 template, style, script = (viewer.asset(f"viewer.{kind}") for kind in ("html", "css", "js"))
                 shown = gr.HTML("", html_template=template, css_template=style, js_on_load=script, elem_id="viewer")
                 cloud = gr.Model3D(
-                    label="Points: drag to turn, wheel to zoom", height=480, clear_color=(0.06, 0.07, 0.085, 1),
-                    interactive=False, visible="hidden", elem_id="points",
+                    label="Points: drag to turn, wheel to zoom", height=480, camera_position=(_ALPHA, _BETA, None), interactive=False,
+                    clear_color=_GROUND, visible="hidden", elem_id="points",
                 )  # fmt: skip
                 archive = gr.DownloadButton("Download all outputs (.zip)", visible=False, elem_id="download")
         _connect(page, inputs, button, gallery, examples, [shown, cloud, archive])
@@ -168,7 +171,7 @@ def _updates(page: Page, model: str, upload: Upload) -> list[Any]:
     shown = page.predict(model, upload)
     return [
         shown.viewer,
-        gr.update(value=shown.cloud, camera_position=(_ALPHA, _BETA, shown.away), visible="hidden" if shown.cloud is None else True),
+        gr.update(value=shown.cloud, visible="hidden" if shown.cloud is None else True),
         gr.update(value=shown.archive, visible=shown.archive is not None),
     ]
 

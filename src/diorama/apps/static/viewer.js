@@ -71,7 +71,7 @@ class Pane {
     this.frame.append(this.canvas, this.mark, this.tip);
     this.node.append(head, this.frame);
     if (about.kind === "semantic") this.node.append(this.legend());
-    else this.node.append(this.bar());
+    if (about.kind === "depth") this.node.append(this.bar());
     this.layer = about.kind === "semantic" ? painted(scene) : about.kind === "depth" ? scene.colouredPicture : scene.pointsPicture;
     this.draw();
   }
@@ -176,12 +176,13 @@ const probeOf = (scene, panes) => {
   const node = make("div", "probe");
   node.dataset.testid = "probe";
   const swatch = make("i", "swatch"), value = make("strong", "value"), place = make("span", "place");
-  const rest = scene.depths && scene.ids ? "Point at a pixel: its class and its distance." : "Point at a pixel: what is there.";
+  const rest = scene.depths && scene.ids ? "Point at a pixel: its class and its distance." : "Point at a pixel: what it is, or how far.";
   node.append(swatch, value, place);
   let kept = null;
   const show = (found) => {
     for (const pane of panes) pane.point(found);
-    swatch.style.background = found && found.colour ? `rgb(${found.colour.join()})` : "transparent";
+    swatch.hidden = !(found && found.colour);
+    if (!swatch.hidden) swatch.style.background = `rgb(${found.colour.join()})`;
     value.textContent = found ? found.text : "";
     place.textContent = found ? `x ${found.full[0]}, y ${found.full[1]}${kept ? " · held, click to free" : ""}` : rest;
   };
