@@ -126,6 +126,22 @@ def test_a_full_disk_is_told_even_where_gdal_keeps_silent(tmp_path: Path, missin
     assert [path.name for path in tmp_path.iterdir()] == ["whole.tif"]
 
 
+@pytest.mark.parametrize(("size", "start"), [((256, 256), b"II*\0"), ((24_000, 24_000), b"II+\0")])
+def test_files_that_may_exceed_four_gigabytes_are_big_tiffs(tmp_path: Path, size: tuple[int, int], start: bytes) -> None:
+    seen = []
+
+    def parts() -> Iterator[tuple[Window, np.ndarray]]:
+        yield Window(0, 0, 256, 256), np.ones((256, 256), np.float32)
+        (path,) = tmp_path.iterdir()
+        with path.open("rb") as file:
+            seen.append(file.read(4))
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        write_raster(tmp_path / "a.tif", parts(), size=size)
+    assert seen == [start] and list(tmp_path.iterdir()) == []
+
+
 def test_some_bands_alone(tmp_path: Path) -> None:
     values = _values("uint16", 5)
     write_raster(tmp_path / "a.tif", values)

@@ -203,6 +203,23 @@ def test_files_of_other_sizes_or_resolutions_are_refused(tmp_path: Path, world: 
         ISPRS(tmp_path, bands="rgb")
 
 
+def test_tiles_of_several_resolutions_come_in_one(tmp_path: Path, world: WorldAerial) -> None:
+    write_potsdam([world[0], world[0]], tmp_path)
+    for path in sorted(tmp_path.rglob("*2_11*.tif")):  # the second tile at half the resolution
+        with open_raster(path) as raster:
+            values, crs, transform = raster.read(), raster.crs, raster.transform
+        write_raster(path, np.ascontiguousarray(values[1::2, 1::2]), crs, transform @ transform.scale(2))
+    for gsd in (0.1, 0.09):
+        data = ISPRS(tmp_path, "train", keys=ALL, bands="rgb", gsd=gsd, patch=None)
+        fine, coarse = data[0], data[1]
+        assert fine["image"].shape == coarse["image"].shape == (int(7.5 / gsd), int(10 / gsd), 3)
+        assert fine["meta"]["gsd"] == coarse["meta"]["gsd"] == gsd
+        assert abs(fine["meta"]["transform"][0]) == pytest.approx(gsd) == pytest.approx(coarse["meta"]["transform"][0])
+        # what was thrown away is lost, but the same things lie at the same places
+        assert (fine["semantic"] == coarse["semantic"]).mean() > (0.999 if gsd == 0.1 else 0.97)
+        assert np.abs(fine["depth"] - coarse["depth"]).mean() < 0.1
+
+
 def test_settings_and_folders_are_checked(potsdam: Path, tmp_path: Path) -> None:
     for wrong, said in (
         ({"site": "berlin"}, "site=berlin"),

@@ -260,8 +260,9 @@ class RasterWriter:
         if tiled:
             self._options |= {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK}
         if compressed:
-            predictor = 3 if self.dtype.name in _FLOATS else 2
-            self._options |= {"compress": "deflate", "zlevel": 6} | ({} if palette is not None else {"predictor": predictor})
+            # the low bits of floats are noise: more effort makes them 4 % smaller and takes 2.5 times as long
+            predictor, effort = (3, 1) if self.dtype.name in _FLOATS else (2, 6)
+            self._options |= {"compress": "deflate", "zlevel": effort} | ({} if palette is not None else {"predictor": predictor})
         self._place = crs, transform
         self._tags, self._palette = tags or {}, palette
         self._stack = ExitStack()
