@@ -200,9 +200,7 @@ def test_task_weights_are_of_depth_semantics_and_the_image() -> None:
     ratios = {name: float(found[name].detach() / term.detach()) for name, term in plain.items()}
     assert ratios == pytest.approx({"depth": 3.0, "segmentation": 0.5, "image": 2.0}, rel=1e-5)
     assert set(method.gauges()) == {"weight_depth", "weight_semantic", "weight_image"}
-    with pytest.raises(
-        ConfigError, match=r"a loss below 0, which model\.uncertainty=laplace has\. Set model\.weighting to dwa"
-    ):
+    with pytest.raises(ConfigError, match=r"a loss below 0, which model\.uncertainty=laplace has\. Set model\.weighting to dwa"):
         made(uncertainty="laplace", weighting="uncertainty")
 
 

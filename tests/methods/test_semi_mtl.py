@@ -16,6 +16,8 @@ from diorama.export.graph import to_onnx
 from diorama.methods.base import Stage, StepContext, Turn
 from diorama.methods.semi_mtl import SemiMTL
 from diorama.methods.semi_mtl_config import SemiMTLConfig
+from diorama.training.average import MovingAverage
+from diorama.training.plan import Plan
 from diorama.training.turns import alone
 
 SMALL: dict[str, Any] = {
@@ -36,6 +38,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "uncertainty": {"weighting": "uncertainty"},
     "dwa": {"weighting": "dwa", "dwa_steps": 1},
     "smoothed": {"truth_smoothing": 0.1},
+    "norms per domain": {"norm": "per_domain"},
 }
 GENERATOR, JUDGES = Turn("generator", "generator"), Turn("judges", "judges")
 
@@ -92,17 +95,64 @@ def gradients(method: SemiMTL, names: list[str], given: dict[str, Any]) -> dict[
     return {name: value.grad for name, value in method.named_parameters()}
 
 
+@pytest.mark.parametrize("norm", ["shared", "per_domain"])
 @pytest.mark.parametrize(("name", "other"), [("labelled", "depth"), ("measured", "semantic")])
-def test_the_supervised_gradient_of_an_absent_task_is_exactly_zero(name: str, other: str) -> None:
-    found = gradients(made(alignment="none"), [name], batch())
+def test_the_supervised_gradient_of_an_absent_task_is_exactly_zero(name: str, other: str, norm: str) -> None:
+    found = gradients(made(alignment="none", norm=norm), [name], batch())
     absent = [grad for key, grad in found.items() if key.startswith(f"network.{other}.")]
     assert absent
     assert all(grad is None for grad in absent)
     assert any(bool(grad.any()) for key, grad in found.items() if key.startswith("network.backbone."))
     # with discriminators that count 0 every part is asked, and the part of the absent task gets nothing
-    found = gradients(made(intra_weight=0.0, inter_weight=0.0), [name], batch())
+    found = gradients(made(intra_weight=0.0, inter_weight=0.0, norm=norm), [name], batch())
     absent = [grad for key, grad in found.items() if key.startswith(f"network.{other}.")]
     assert not any(bool(grad.any()) for grad in absent)
+
+
+def taught(steps: int = 3, **changes: Any) -> SemiMTL:
+    """After some steps on the network alone."""
+    method = made(**changes)
+    optimiser = method.optimisers()["generator"]
+    for step in range(steps):
+        torch.manual_seed(step)
+        torch.stack(list(method.losses(batch(seed=step), context(step), GENERATOR).values())).sum().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    return method
+
+
+def seen(method: SemiMTL) -> Tensor:
+    """Logits in evaluation mode: untrained depth is as far as it can be."""
+    found: Tensor = method.eval()(batch(seed=9)["labelled"]["image"]).semantic_logits
+    return found.detach()
+
+
+def test_norms_per_domain_train_alike_and_answer_with_the_statistics_of_choice() -> None:
+    """Parameters are the same bits; only what evaluation normalises with is a choice."""
+    shared, mixed = taught(), taught(norm="per_domain")
+    assert all(torch.equal(one, other) for one, other in zip(shared.parameters(), mixed.parameters(), strict=True))
+    answers = [seen(shared), seen(mixed)]
+    for number, name in enumerate(("labelled", "measured"), 1):
+        chosen = taught(norm="per_domain", norm_domain=name)
+        norm = next(module for module in chosen.modules() if isinstance(module, torch.nn.BatchNorm2d))
+        assert torch.equal(norm.running_mean, getattr(norm, f"domain{number}_mean"))
+        answers.append(seen(chosen))
+    assert not any(torch.equal(one, other) for place, one in enumerate(answers) for other in answers[:place])
+
+
+def test_norms_per_domain_take_up_a_model_of_either_kind() -> None:
+    shared, mixed = taught(), taught(norm="per_domain")
+    begun = made(norm="per_domain")
+    begun.load_state_dict(shared.state_dict(), strict=False)
+    assert torch.equal(seen(begun), seen(shared))
+    # a model of two statistics is evaluated with those that its configuration says
+    chosen = made(norm="per_domain", norm_domain="measured")
+    chosen.load_state_dict(mixed.state_dict())
+    expected = seen(taught(norm="per_domain", norm_domain="measured"))
+    assert torch.equal(seen(chosen), expected)
+    assert not torch.equal(seen(mixed), expected)
+    with MovingAverage(chosen, 0.5).applied():
+        assert torch.equal(seen(chosen), expected)
 
 
 def test_labels_that_a_data_set_is_not_said_to_teach_are_never_read() -> None:
@@ -204,18 +254,20 @@ def test_a_step_without_labels_has_no_terms_unless_something_is_aligned() -> Non
 
 
 def test_the_rate_of_the_discriminators_stays() -> None:
-    optimisers = made().optimisers()
-    for group in (group for optimiser in optimisers.values() for group in optimiser.param_groups):
-        group["lr"] = 0.5
-    optimisers["judges"].step()
-    assert [group["lr"] for group in optimisers["judges"].param_groups] == [1e-4]
+    method = made(epochs=2, judge_rate=3e-4)
+    optimisers, plan = method.optimisers(), Plan(method.stages, 5)
+    for step in (0, 4, 9):
+        plan.apply(step, list(optimisers.values()))
+        assert [group["lr"] for group in optimisers["judges"].param_groups] == [3e-4]
+        (rate,) = {group["lr"] for group in optimisers["generator"].param_groups}
+        assert rate == pytest.approx(0.01 * (1 - step / 10) ** 0.9)
     assert optimisers["judges"].param_groups[0]["betas"] == (0.9, 0.99)
 
 
-@pytest.mark.parametrize("stride", [pytest.param(8, marks=pytest.mark.slow), 32])
-def test_the_exported_graph_answers_alike_at_other_sizes(stride: int) -> None:
+@pytest.mark.parametrize(("stride", "norm"), [pytest.param(8, "shared", marks=pytest.mark.slow), (32, "per_domain")])
+def test_the_exported_graph_answers_alike_at_other_sizes(stride: int, norm: str) -> None:
     backbone = {"output_stride": stride, "backbone": "resnet18" if stride == 8 else "test_resnet"}
-    method = made(**backbone).eval()
+    method = taught(1, **backbone, norm=norm).eval()
     session = onnxruntime.InferenceSession(to_onnx(method).SerializeToString())
     for size in ((64, 96), (80, 72)):
         image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
@@ -236,6 +288,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"classes": 1}, "at least 2 classes"),
     ({"depth_scale": 0.0}, "Set it above 0"),
     ({"truth_smoothing": 1.0}, "give a share below 1"),
+    ({"norm_domain": "labelled"}, r"name one of labelled, measured, and set model\.norm=per_domain\."),
+    ({"norm": "per_domain", "norm_domain": "photos"}, "norm_domain is 'photos': name one of labelled, measured"),
 ]
 
 

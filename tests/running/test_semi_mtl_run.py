@@ -44,19 +44,24 @@ def made(out: Path, model: dict[str, Any] | None = None, **sections: Any) -> dic
 
 @pytest.mark.parametrize(
     ("model", "trainer", "stop"),
-    [({}, {"ema": 0.9}, 2), ({"generator_update": "per_dataset", "weighting": "dwa", "dwa_steps": 1}, {"precision": "bf16-mixed"}, 3)],
-    ids=["accumulated", "per data set, bf16"],
+    [
+        ({}, {"ema": 0.9}, 2),
+        ({"generator_update": "per_dataset", "weighting": "dwa", "dwa_steps": 1}, {"precision": "bf16-mixed"}, 3),
+        ({"norm": "per_domain", "norm_domain": "measured"}, {"gradients": "pcgrad", "accumulate": 2, "ema": 0.9}, 3),
+    ],
+    ids=["accumulated", "per data set, bf16", "norms per domain, gradients joined"],
 )
 def test_a_stopped_and_resumed_run_equals_the_uninterrupted_one(
     model: dict[str, Any], trainer: dict[str, Any], stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights, vectors of the spectral norms, both optimisers, averages of the task weights."""
+    """Weights, vectors of the spectral norms, statistics per domain, both optimisers, averages of the task weights."""
     monkeypatch.setattr(Training, "finish", lambda self, baselines=(): None)
     config = RunConfig.from_dict(made(tmp_path, model, trainer={"steps": 5, **trainer}))
     whole = train(config)
     state = torch.load(whole / "last.ckpt", weights_only=True)
     assert any(key.endswith("_u") for key in state["model"])
-    assert any(key.startswith("weighting.") for key in state["model"]) == bool(model)
+    assert any(key.startswith("weighting.") for key in state["model"]) == ("weighting" in model)
+    assert any(".domain2_mean" in key for key in state["model"]) == ("norm" in model)
     assert all(np.isfinite(float(value)) for row in rows(whole) for key, value in row.items() if key != "stage")
     with monkeypatch.context() as patch:
         stop_after(patch, stop)

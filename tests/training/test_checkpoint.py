@@ -199,3 +199,12 @@ def test_memories_of_other_processes_than_there_are_now(
         warned = [record.message for record in caplog.records]
         assert len(warned) == bool(told and memories[0])
         assert all(re.search(told, text) for text in warned)
+
+
+def test_what_an_earlier_run_did_not_declare_is_declared_when_it_goes_on(saved: tuple[Path, Parts]) -> None:
+    path, _ = saved
+    other = Parts(rate=9.0)
+    other.optimiser.param_groups[0]["steady_rate"] = 1e-4
+    other.load(path)
+    assert other.optimiser.param_groups[0]["steady_rate"] == 1e-4
+    assert other.optimiser.param_groups[0]["lr"] == 0.1

@@ -76,6 +76,15 @@ def test_warm_up_rises_in_equal_steps_then_follows_the_schedule() -> None:
     assert plan.rate(11) == pytest.approx(0.9**0.9)
 
 
+def test_a_steady_rate_knows_no_schedule() -> None:
+    steady, falling = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
+    optimiser = torch.optim.SGD([{"params": [steady], "steady_rate": 1e-4}, {"params": [falling]}], lr=9.0)
+    plan = Plan([stage("a", 1, 0.5, schedule="poly"), stage("b", 1, 0.25)], epoch_steps=2)
+    for step, rate in enumerate((0.5, 0.5 * 0.5**0.9, 0.25, 0.25)):
+        plan.apply(step, [optimiser])
+        assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([1e-4, rate])
+
+
 def test_rates_follow_the_factor_of_their_group_and_momentum_is_forgotten_on_entering_a_stage() -> None:
     old, new = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
     optimiser = torch.optim.SGD([{"params": [old], "rate_factor": 0.1}, {"params": [new]}], lr=9.0, momentum=0.9)

@@ -26,7 +26,7 @@ is that output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -43,6 +43,7 @@ from diorama.methods.semi_mtl_config import SemiMTLConfig, Task
 from diorama.nn.backbones import Backbone
 from diorama.nn.decoders import Pyramid
 from diorama.nn.discriminators import DomainDiscriminator
+from diorama.nn.domain_norm import DomainNorms
 from diorama.nn.psp import DepthDecoder, PSPDecoder
 from diorama.training.weighting import Weighting
 from diorama.types import IGNORE, UNKNOWN_DEPTH, Prediction, Sample
@@ -83,16 +84,6 @@ class SemiNetwork(nn.Module):
         return answers
 
 
-class SteadyAdam(Adam):
-    """Adam whose rate is that of its making: schedules of the network do not concern the discriminators (sec. 4.1)."""
-
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update at the rate that the optimiser was made with."""
-        for group in self.param_groups:
-            group["lr"] = self.defaults["lr"]
-        return cast("float | None", super().step(closure))
-
-
 class SemiMTL(Method):
     """SemiMTL and what it is compared with; see `SemiMTLConfig` for every switch."""
 
@@ -105,6 +96,8 @@ class SemiMTL(Method):
         self.config = config
         self.requires = frozenset().union(*self.streams.values())
         self.network = SemiNetwork(config)
+        self.norms = DomainNorms(self.network, len(config.sets)) if config.norm == "per_domain" else None
+        self.register_load_state_dict_post_hook(_take_up)  # type: ignore[no-untyped-call]
         weights = {"semantic": config.semantic_weight, "depth": config.depth_weight}
         self.weighting = Weighting({task: weights[task] for task in config.active}, config.weighting, config.dwa_steps)
         inputs = {"semantic": config.classes, "depth": 1}
@@ -119,6 +112,12 @@ class SemiMTL(Method):
         return {
             name: frozenset({"image", *(task for task in self.config.active if task in tasks)}) for name, tasks in self.config.sets.items()
         }
+
+    @property
+    def task_terms(self) -> Mapping[str, str]:
+        """The supervised losses, of all data sets or of each."""
+        each = {f"{task}_{name}": task for name in self.config.sets for task in self.config.active}
+        return {task: task for task in self.config.active} | each
 
     def forward(self, image: Tensor) -> Prediction:
         """`(B, 3, H, W)` RGB in 0..1, any size -> logits `(B, K, H, W)` and depth `(B, 1, H, W)` [m], as far as predicted."""
@@ -162,20 +161,33 @@ class SemiMTL(Method):
             if not tasks:
                 continue
             sample = batch[name]
-            answers = self.network(_plain(sample["image"]), tasks)
+            answers = self.trained(name, _plain(sample["image"]), tasks)
             for task in taught:
                 supervised.setdefault(task, []).append(self.supervised_loss(task, answers[task], name, sample))
                 seen = seen or bool(_labelled(task, sample).any())
             for task in self.judges:
                 for key, term in self.adversarial_terms(cast("Task", task), answers[task], name, batch, context).items():
                     adversarial.setdefault(f"{key}_{task}", []).append(term)
+        self.settle()
         summed = {task: torch.stack(losses).sum() for task, losses in supervised.items()}
-        terms = self.weighting(summed)
-        if summed:
-            self.weighting.observe(summed)
+        terms = self.weighting.balance(summed, {task: task for task in summed})
         terms |= {name: torch.stack(losses).sum() for name, losses in adversarial.items()}
         # only now: another process may have labels, and all have to meet in the denominators
         return terms if seen or adversarial else {}
+
+    def trained(self, name: str, image: Tensor, tasks: Sequence[Task]) -> dict[str, Tensor]:
+        """What the network answers for images of data set `name`, whose norms take in their statistics."""
+        answers: dict[str, Tensor] = self.norms(self.number(name), image, tasks) if self.norms else self.network(image, tasks)
+        return answers
+
+    def number(self, name: str) -> int:
+        """Of data set `name`, from 1: its domain."""
+        return list(self.config.sets).index(name) + 1
+
+    def settle(self) -> None:
+        """Make the statistics that the configuration says those of evaluation and exports; with "shared" there is nothing to do."""
+        if self.norms:
+            self.norms.settle(self.number(self.config.norm_domain) if self.config.norm_domain else None)
 
     def supervised_loss(self, task: Task, answer: Tensor, name: str, sample: Sample) -> Tensor:
         """Cross entropy over the classes that the labels of data set `name` know, or BerHu in the unit of the network.
@@ -201,7 +213,7 @@ class SemiMTL(Method):
     ) -> dict[str, Tensor]:
         """The weighted "intra" or "inter" term of predictions on data set `name`, noted for the discriminator (SemiMTL, Eq. 7)."""
         config = self.config
-        number, taught = list(config.sets).index(name) + 1, name in config.labelled(task)
+        number, taught = self.number(name), name in config.labelled(task)
         by_domain = config.alignment in ("m1", "m2", "m3")
         mask = self.counting(task, name, batch, context) if config.mask_void else None
         made = _masked(answer.softmax(1) if task == "semantic" else answer, mask)
@@ -224,7 +236,7 @@ class SemiMTL(Method):
             return {"intra": config.intra_weight * domain_loss(self.judges[task](made), (TRUTH,), mask)}
         aims: Sequence[int] = (TRUTH,)
         if by_domain:
-            labelled = [list(config.sets).index(other) + 1 for other in config.labelled(task)]
+            labelled = [self.number(other) for other in config.labelled(task)]
             aims = inter_domains(cast("Any", config.alignment), number, labelled, config.domains)
         return {"inter": config.inter_weight * domain_loss(self.judges[task](made), aims, mask)}
 
@@ -287,15 +299,20 @@ class SemiMTL(Method):
         else:
             found = {"generator": torch.optim.SGD(groups, lr=config.rate, momentum=config.momentum)}
         if self.judges:
-            found["judges"] = SteadyAdam([{"params": list(self.judges.parameters())}], lr=config.judge_rate, betas=(0.9, 0.99))
+            group = {"params": list(self.judges.parameters()), "steady_rate": config.judge_rate}
+            found["judges"] = Adam([group], lr=config.judge_rate, betas=(0.9, 0.99))
         return found
 
     def gauges(self) -> dict[str, float]:
         """How often each discriminator is right, of the last logged step, and what each task counts where that moves."""
-        found = dict(self._right)
-        if self.config.weighting != "fixed":
-            found |= {f"weight_{task}": float(torch.as_tensor(factor).detach()) for task, factor in self.weighting.factors().items()}
-        return found
+        return {**self._right, **self.weighting.gauges()}
+
+
+def _take_up(method: SemiMTL, keys: Any) -> None:
+    """After weights were loaded: those of a model that had one statistic for all data sets go to each."""
+    if method.norms and any(".domain1_" in key for key in keys.missing_keys):
+        method.norms.begin()
+    method.settle()
 
 
 def _plain(value: Any) -> Tensor:

@@ -31,6 +31,9 @@ class SemiMTLConfig:
         intra_weight, inter_weight: lambda of (7), sec. 4.1; DA has the latter alone.
         weighting: "fixed" weights of (1); "uncertainty" or "dwa" on top of them (not in the paper).
         dwa_steps: steps that "dwa" averages over.
+        norm: "shared" keeps one running mean and variance in each batch norm, "per_domain" one per data set (not in the paper). Training
+            itself is the same, since each data set is a batch of its own: what differs is what evaluation normalises with.
+        norm_domain: with "per_domain", the data set whose statistics evaluation and exports use; None: the mean over all.
         depth_unit: what the network regresses: "inverse" depth (sec. 4.1, streets), or depth, "linear" (heights).
         depth_scale: "inverse": metres that an output of 1 means, 1 for 1/m; "linear": metres per 1. Discriminators see outputs: about 0..1.
         max_depth: metres; known depth beyond, and predictions beyond, count as this far.
@@ -70,6 +73,8 @@ class SemiMTLConfig:
     inter_weight: float = 1e-4
     weighting: Literal["fixed", "uncertainty", "dwa"] = "fixed"
     dwa_steps: int = 100
+    norm: Literal["shared", "per_domain"] = "shared"
+    norm_domain: str | None = None
     depth_unit: Literal["inverse", "linear"] = "inverse"
     depth_scale: float = 1.0
     max_depth: float = 80.0
@@ -101,6 +106,10 @@ class SemiMTLConfig:
         # files keep no order of keys, and a discriminator's classes are numbered by it
         object.__setattr__(self, "sets", dict(sorted(self.sets.items())))
         self._check_sets()
+        if self.norm_domain is not None and (self.norm == "shared" or self.norm_domain not in self.sets):
+            raise ConfigError(
+                f"model.norm_domain is '{self.norm_domain}': name one of {', '.join(self.sets)}, and set model.norm=per_domain."
+            )
         for name, classes in self.absent.items():
             if "semantic" not in self.sets.get(name, []):
                 raise ConfigError(

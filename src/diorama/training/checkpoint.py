@@ -99,7 +99,11 @@ def load_checkpoint(
         method.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         for key, optimiser in optimisers.items():
+            declared = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
             optimiser.load_state_dict(state["optimisers"][key])
+            # what a run of an earlier diorama did not declare
+            for group, own in zip(optimiser.param_groups, declared, strict=True):
+                group.update({name: value for name, value in own.items() if name not in group})
         parameters = dict(method.named_parameters())
         for key, gradient in state["gradients"].items():
             parameters[key].grad = gradient.to(parameters[key].device)

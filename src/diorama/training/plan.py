@@ -65,9 +65,9 @@ class Plan:
         return stage.rate * factor * rising
 
     def apply(self, step: int, optimisers: Sequence[Optimizer]) -> None:
-        """Set the rates for `step`; on entering a stage, forget the momentum of the last one."""
+        """Set the rates for `step`; on entering a stage, forget the momentum of the last one. A `steady_rate` knows no schedule."""
         for optimiser in optimisers:
             if self.enters(step):
                 optimiser.state.clear()
             for group in optimiser.param_groups:
-                group["lr"] = self.rate(step) * group.get("rate_factor", 1.0)
+                group["lr"] = group.get("steady_rate") or self.rate(step) * group.get("rate_factor", 1.0)
