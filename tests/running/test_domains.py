@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,17 @@ def test_columns_and_gains_of_each_data_set_are_those_worked_out_by_hand(tmp_pat
     assert both[10].startswith("-12.5 %")  # (0 - 1 / 4) / 2
     assert both[11].startswith("+10.0 %")  # (0 + 1 / 5) / 2
     assert sum(line.startswith(("@a: ", "@b: ")) for line in lines) == 2
+
+
+def test_a_gain_over_tasks_that_no_data_set_has_both_of(tmp_path: Path) -> None:
+    benchmark = dataclasses.replace(table(tmp_path, {"a": None, "b": None}), gains=("miou@a", "rmse@b"))
+    planted_runs(tmp_path / "out", {"seg": {"miou@a": 0.5}, "dep": {"rmse@b": 4.0}, "both": {"miou@a": 0.6, "rmse@b": 3.8}})
+    file = tmp_path / "out" / "dep-seed0.json"  # its main numbers are of other data than those of the other rows
+    file.write_text(json.dumps({**json.loads(file.read_text()), "protocol": by_name("world_indoor").to_dict()}))
+    write_tables(benchmark, tmp_path / "out")
+    (head, *_, both) = [line for line in (tmp_path / "out" / "table.md").read_text().splitlines() if line.startswith("| ")]
+    assert head.endswith("| rmse@b | Delta M |")  # a data set without one of the tasks has no column of its own
+    assert both.split("|")[-2].strip().startswith("+12.5 %")  # (0.1 / 0.5 + 0.2 / 4) / 2
 
 
 def test_runs_judged_by_two_protocols_on_a_data_set_make_no_table(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Run:
     better: dict[str, Better]
     rows: FrameTable | None = None
     """The per-frame table if it is there, for intervals over images."""
+    domains: dict[str, Protocol] = field(default_factory=dict)
+    """Data sets that it was judged on besides -> protocol; their metrics are called `METRIC@DATA SET`."""
 
     @classmethod
     def read(cls, path: str | Path) -> Run:
@@ -47,12 +49,18 @@ class Run:
             found, rules, model = stored["metrics"], Protocol.from_dict(stored["protocol"]), dict(stored["model"])
             values = {name: float(entry["value"]) for name, entry in found.items() if entry["value"] is not None}
             better = {name: entry["better"] for name, entry in found.items()}
+            domains = {name: Protocol.from_dict(entry) for name, entry in stored.get("domains", {}).items() if entry}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{file}: not the metrics of an evaluation ({error!r}). Pass a metrics.json that `diorama evaluate` wrote."
             ) from error
         rows = file.with_name("frames.npz")
-        return cls(str(file), model, rules, values, better, FrameTable.load(rows) if rows.is_file() else None)
+        return cls(str(file), model, rules, values, better, FrameTable.load(rows) if rows.is_file() else None, domains)
+
+    def judged_by(self, metric: str) -> Protocol | None:
+        """The protocol of `metric`; None of a data set that the run was not judged on."""
+        domain = metric.partition("@")[2]
+        return self.domains.get(domain) if domain else self.protocol
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def _by_task(runs: Sequence[Run], baselines: Sequence[Run], names: Sequence[str]
         if len(has) != 1:
             raise ProtocolError(f"{base.name}: has {' and '.join(has) or 'none'} of {', '.join(names)}. A baseline is a model of one task.")
         for run in runs:
-            require_equal_terms(run, base)
+            require_equal_terms(run, base, has)
         groups[has[0]].append(base)
     for name, group in groups.items():
         if not group:
@@ -127,13 +135,16 @@ def _by_task(runs: Sequence[Run], baselines: Sequence[Run], names: Sequence[str]
     return groups
 
 
-def require_equal_terms(run: Run, base: Run) -> None:
-    """Return if the two were trained and measured on equal terms.
+def require_equal_terms(run: Run, base: Run, names: Sequence[str] = TASK_METRICS) -> None:
+    """Return if the two were trained on equal terms, and `names` of both measured by the same protocols.
 
     Raises:
         ProtocolError: backbone, data, budget or protocol differ, or one of the two does not say.
     """
-    run.protocol.require_same(base.protocol)
+    for name in names:
+        ours, theirs = run.judged_by(name), base.judged_by(name)
+        if ours is not None and theirs is not None:
+            ours.require_same(theirs)
     for key in COMPARED:
         ours, theirs = run.model.get(key), base.model.get(key)
         if ours is None or theirs is None:

@@ -17,7 +17,7 @@ With `parser: RUN` (or `--parser RUN`) rows whose models make photos of label ma
 `parser_pixel_accuracy`, `parser_class_accuracy` and `parser_miou`.
 
 With `domains: {STREAM: PROTOCOL or null}` every row is judged on the held-out frames of what these streams read, too: columns
-`METRIC@STREAM`, and Delta M on each.
+`METRIC@STREAM`, and Delta M on each. `gains: [miou@STREAM, rmse@OTHER]` says which metrics Delta M is taken of, if not miou and rmse.
 
 Every finished run leaves `OUT/ROW-seedN.json` with the settings that decided it; a run that has its file is not run again, one that was
 stopped resumes from its checkpoint. Where the settings have changed since, the benchmark says so and runs again what `--renew` allows.
@@ -40,6 +40,7 @@ from diorama import recipes
 from diorama.config import RunConfig, read_config
 from diorama.data.io import replacing
 from diorama.errors import ConfigError, TrainingError
+from diorama.evaluation.delta import TASK_METRICS
 from diorama.running.benchmark_tables import slug, write_tables
 from diorama.running.renewal import missing_domain, outdated, stopped_outdated, with_settings
 from diorama.training.run_folder import RunFolder
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("diorama")
 
-KEYS = {"title", "base", "seeds", "metrics", "baselines", "rows", "budget", "parser", "domains"}
+KEYS = {"title", "base", "seeds", "metrics", "baselines", "rows", "budget", "parser", "domains", "gains"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Benchmark:
         budget: a sentence on size, steps and machine, printed under the table.
         parser: a model that is asked what it sees in photos made of label maps; None: nothing is asked.
         domains: streams whose held-out frames every row is judged on, too -> protocol; None: that of the run, or the data set's first.
+        gains: one metric per task, which Delta M is the mean gain of.
     """
 
     title: str
@@ -77,6 +79,7 @@ class Benchmark:
     budget: str = field(default="")
     parser: str | None = None
     domains: dict[str, str | None] = field(default_factory=dict)
+    gains: tuple[str, ...] = TASK_METRICS
 
     @classmethod
     def read(cls, path: str | Path) -> Benchmark:

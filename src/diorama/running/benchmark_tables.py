@@ -38,13 +38,13 @@ def write_tables(benchmark: Benchmark, out: Path) -> None:
     metrics = [*benchmark.metrics, *(name for name in PARSED if parsers and name not in benchmark.metrics)]
     metrics += [column(name, domain) for domain in benchmark.domains for name in benchmark.metrics]
     # where there are domains, the gain on each and over all of them
-    gains = [*([column(name, domain) for name in TASK_METRICS] for domain in benchmark.domains), list(TASK_METRICS)]
-    titles = [*(column("Delta M", domain) for domain in benchmark.domains), "Delta M"]
-    columns = ["row", "seeds", *metrics, *(titles if benchmark.baselines else [])]
+    gains = {column("Delta M", domain): [column(name, domain) for name in TASK_METRICS] for domain in benchmark.domains}
+    gains = _told(benchmark, found, {**gains, "Delta M": list(benchmark.gains)}) if benchmark.baselines else {}
+    columns = ["row", "seeds", *metrics, *gains]
     lines = [f"# {benchmark.title}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, runs in found.items():
         cells = [_cell([run.values.get(metric, math.nan) for run in runs]) for metric in metrics]
-        cells += [_delta(benchmark, found, name, names) for names in gains] if benchmark.baselines else []
+        cells += [_delta(benchmark, found, name, names) for names in gains.values()]
         lines.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
     if found:
         lines += ["", f"Protocol: {next(iter(found.values()))[0].protocol.sentence()}", _budgets(found)]
@@ -76,6 +76,13 @@ def _budgets(found: Mapping[str, list[Run]]) -> str:
     return f"Budgets: {'; '.join(said)}."
 
 
+def _told(benchmark: Benchmark, found: Mapping[str, list[Run]], gains: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The columns of `gains` of which a run has all metrics, and the last one: a data set without a task has no gain of its own."""
+    last = list(gains)[-1]
+    runs = [run for name, row in found.items() if name not in benchmark.baselines for run in row]
+    return {title: names for title, names in gains.items() if title == last or any(set(names) <= set(run.values) for run in runs)}
+
+
 def _judged(out: Path, domain: str) -> str:
     """The protocol that the runs in `out` are judged by on `domain`; empty without a run.
 
@@ -83,7 +90,7 @@ def _judged(out: Path, domain: str) -> str:
         ProtocolError: they are not all judged by the same.
     """
     found = [json.loads(path.read_text(encoding="utf-8")).get("domains", {}) for path in sorted(out.glob("*-seed*.json"))]
-    protocols = [Protocol.from_dict(domains[domain]) for domains in found if domain in domains]
+    protocols = [Protocol.from_dict(domains[domain]) for domains in found if domains.get(domain)]
     for other in protocols[1:]:
         protocols[0].require_same(other)
     return protocols[0].sentence() if protocols else ""

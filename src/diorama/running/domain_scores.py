@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from diorama.config import RunConfig
 from diorama.errors import ConfigError, suggest
@@ -29,12 +30,9 @@ def judged_on(config: RunConfig, domain: str, protocol: str | None) -> RunConfig
     if domain not in config.streams:
         which = f"The run has the streams {', '.join(config.streams)}." if config.streams else "The run has no section `streams`."
         raise ConfigError(f"benchmark: domain '{domain}' is no stream: {suggest(domain, config.streams)} {which}")
-    own = {key: value for key, value in config.streams[domain].items() if key != "part"}
-    same = own.get("name", config.dataset) == config.dataset
-    fields = own if "name" in own else {**config.data, **own}
-    judged = replace(config.evaluation, protocol=protocol or (config.evaluation.protocol if same else None))
-    dataset = str(own.get("name", config.dataset))
-    return replace(config, dataset=dataset, data={key: value for key, value in fields.items() if key != "name"}, evaluation=judged)
+    same = config.streams[domain].get("name", config.dataset) == config.dataset
+    judged = replace(config.evaluation, stream=domain, protocol=protocol or (config.evaluation.protocol if same else None))
+    return replace(config, evaluation=judged)
 
 
 def require_domains(domains: Mapping[str, str | None], configs: Iterable[RunConfig]) -> None:
@@ -47,25 +45,31 @@ def require_domains(domains: Mapping[str, str | None], configs: Iterable[RunConf
     for config in configs:
         for domain, protocol in domains.items():
             judged = judged_on(config, domain, protocol)
-            facts = (judged.dataset, judged.data, judged.evaluation)
+            facts = (judged.data, judged.streams, judged.evaluation)
             if facts in seen:
                 continue
             held_out = evaluation_split(judged)
             if held_out is None:
-                raise ConfigError(f"domain '{domain}': {judged.dataset} has no frames but those to train on. Leave it out of `domains`.")
+                raise ConfigError(f"domain '{domain}': its data set has no frames but those to train on. Leave it out of `domains`.")
             rules(judged, held_out)
             seen.append(facts)
 
 
 def with_domains(text: str, run: Path, config: RunConfig, domains: Mapping[str, str | None]) -> str:
-    """`text`, a result as JSON, with the numbers of the model in the folder `run` on each of `domains`."""
+    """`text`, a result as JSON, with the numbers of the model in the folder `run` on each of `domains` that has truth of its tasks."""
     stored = json.loads(text)
-    metrics, said = dict(stored["metrics"]), {}
+    metrics: dict[str, Any] = dict(stored["metrics"])
+    said: dict[str, Any] = {}
     for domain, protocol in domains.items():
         judged = judged_on(config, domain, protocol)
         held_out = evaluation_split(judged)
         assert held_out is not None  # require_domains has seen it
-        found = evaluate(run, held_out, rules(judged, held_out))
+        task = getattr(config.model, "tasks", "both")
+        if not held_out.provides & ({"semantic", "depth"} if task == "both" else {task}):
+            said[domain] = None
+            continue
+        size = config.stream_view(domain).size if "view" in config.streams[domain] else None
+        found = evaluate(run, held_out, rules(judged, held_out), size=size)
         metrics |= {column(name, domain): measured.to_dict() for name, measured in found.values.items()}
         said[domain] = found.protocol.to_dict()
         shown = [f"{name} {found[name]:.4g}" for name in ("miou", "rmse") if name in found.values]
