@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -25,6 +26,7 @@ from diorama import catalog
 from diorama.config import RunConfig
 from diorama.errors import TrainingError
 from diorama.evaluation.protocols import by_name
+from diorama.evaluation.table import FrameTable
 from diorama.methods.base import Method, Stage
 from diorama.methods.ci_net import CINet
 from diorama.methods.pseudo_mtl import PseudoMTL
@@ -172,8 +174,15 @@ def test_two_processes_see_both_views_as_one(settings: Settings, monkeypatch: py
         assert not torch.equal(first[6][name], first[0][name])
 
 
-def test_two_processes_align_data_sets_as_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SemiMTL with SGD: holes borrowed across data sets, losses over pixels that count, averaged task weights, spectral norms."""
+@pytest.mark.parametrize(
+    ("changes", "gradients"),
+    [({"weighting": "dwa", "dwa_steps": 1}, {}), ({"norm": "per_domain"}, {"gradients": "pcgrad", "accumulate": 2})],
+    ids=["weights", "gradients joined"],
+)
+def test_two_processes_align_data_sets_as_one(
+    changes: dict[str, Any], gradients: dict[str, Any], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SemiMTL with SGD: holes borrowed across data sets, losses over pixels that count, balanced tasks, spectral norms."""
 
     def plain(self: SemiMTL) -> dict[str, torch.optim.Optimizer]:
         parts = {"generator": self.network, "judges": self.judges}
@@ -187,7 +196,7 @@ def test_two_processes_align_data_sets_as_one(settings: Settings, monkeypatch: p
     recipe = {"width": 8, "depth_widths": [8, 6], "rate": 0.01, "depth_weight": 1.0, "intra_weight": 1.0, "inter_weight": 1.0, "epochs": 2}
 
     def run(**trainer: int) -> RunConfig:
-        return RunConfig.from_dict({**settings(trainer=trainer), "model": {**network, **recipe, "weighting": "dwa", "dwa_steps": 1}})
+        return RunConfig.from_dict({**settings(trainer={**trainer, **gradients}), "model": {**network, **recipe, **changes}})
 
     alone = train(run(batch_size=2))
     shared = run(batch_size=1, devices=2)
@@ -269,6 +278,47 @@ def test_two_processes_evaluate_exactly_what_one_does(settings: Settings) -> Non
     assert {name: stored[name]["value"] for name in ("miou", "rmse")} == {name: expected[name] for name in ("miou", "rmse")}
     with (first / "metrics.csv").open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
+
+
+def test_two_processes_count_the_pixels_of_semi_mtl_as_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Confusion matrix and every sum of every frame, five frames over two processes; norms are live and kept per data set."""
+    original = Training.evaluate
+
+    def kept(self: Training, examples: int = 0) -> Any:
+        found = original(self, examples)
+        assert found is not None
+        path = self.run_folder.path
+        found.rows.save(path / f"rows-{self.fabric.global_rank}.npz")
+        np.save(path / f"confusion-{self.fabric.global_rank}.npy", found.confusion)
+        return found
+
+    monkeypatch.setattr(Training, "evaluate", kept)
+    network = {"name": "semi_mtl", "backbone": "test_resnet", "pretrained": False, "output_stride": 32, "classes": 13, "judge_width": 2}
+    config = RunConfig.from_dict(
+        {
+            **settings(trainer={"batch_size": 2, "devices": 2, "steps": 2}),
+            "model": {**network, "width": 8, "depth_widths": [8, 6], "epochs": 2, "norm": "per_domain"},
+            "data": {"name": "world_indoor", "frames": 5, "size": [32, 48], "stereo": False},
+        }
+    )
+    run, other = both(lambda: train(config))
+    assert isinstance(run, Path), run
+    assert run == other
+    method = SemiMTL(config.model).to(memory_format=torch.channels_last)
+    method.load_state_dict(load_file(run / "model.safetensors"))
+    expected = evaluate_model(
+        torch_predictor(method), config.open_dataset("test"), by_name("world_indoor"), size=(32, 48), batch_size=2, progress=False
+    )
+    assert expected.confusion is not None
+    assert expected.confusion.sum() > 0
+    assert any(name.startswith("depth/") for name in expected.rows.names)
+    for rank in range(2):
+        found = FrameTable.load(run / f"rows-{rank}.npz")
+        assert np.array_equal(np.load(run / f"confusion-{rank}.npy"), expected.confusion)
+        assert found.frames.tolist() == expected.rows.frames.tolist() == list(range(5))
+        assert set(found.names) == set(expected.rows.names)
+        for name in found.names:
+            assert np.array_equal(found[name], expected.rows[name], equal_nan=True), name
 
 
 def test_what_one_process_finds_stops_both_with_its_words(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
