@@ -20,31 +20,30 @@ PIXELS = np.array([[[0, 10, 255], [128, 64, 1]], [[7, 7, 7], [255, 255, 255]], [
 GREY = PIXELS[..., 0]
 
 
-def same(found: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, expected)
+def same(found: NDArray[np.uint8], expected: NDArray[np.uint8]) -> bool:
+    return found.dtype == np.uint8 and np.array_equal(found, expected)
 
 
 def test_forms_of_an_array_give_its_pixels() -> None:
     three = np.repeat(GREY[..., None], 3, 2)
-    same(as_photo(PIXELS), PIXELS)
-    same(as_photo(PIXELS[:, ::-1]), PIXELS[:, ::-1])
-    same(as_photo(np.concatenate([PIXELS, GREY[..., None]], 2)), PIXELS)
-    same(as_photo(GREY), three)
-    same(as_photo(GREY[..., None]), three)
-    same(as_photo(PIXELS.astype(np.uint16) * 257), PIXELS)
-    same(as_photo(GREY.astype(np.int32) * 257), three)
-    same(as_photo(PIXELS / 255), PIXELS)
-    same(as_photo((PIXELS / 255).astype(np.float16)), PIXELS)
-    same(as_photo(GREY > 100), three // 128 * 255)
+    assert same(as_photo(PIXELS), PIXELS)
+    assert same(as_photo(PIXELS[:, ::-1]), PIXELS[:, ::-1])
+    assert same(as_photo(np.concatenate([PIXELS, GREY[..., None]], 2)), PIXELS)
+    assert same(as_photo(GREY), three)
+    assert same(as_photo(GREY[..., None]), three)
+    assert same(as_photo(PIXELS.astype(np.uint16) * 257), PIXELS)
+    assert same(as_photo(GREY.astype(np.int32) * 257), three)
+    assert same(as_photo(PIXELS / 255), PIXELS)
+    assert same(as_photo((PIXELS / 255).astype(np.float16)), PIXELS)
+    assert same(as_photo(GREY > 100), three // 128 * 255)
 
 
 def test_tensors_are_channels_first() -> None:
     torch = pytest.importorskip("torch")
     whole = torch.from_numpy(PIXELS.transpose(2, 0, 1).copy())
-    same(as_photo(whole), PIXELS)
-    same(as_photo(whole / 255), PIXELS)
-    same(as_photo((whole / 255).requires_grad_()), PIXELS)
+    assert same(as_photo(whole), PIXELS)
+    assert same(as_photo(whole / 255), PIXELS)
+    assert same(as_photo((whole / 255).requires_grad_()), PIXELS)
     assert is_held(whole)
     for wrong in (whole.transpose(0, 2)[:2], whole[0]):
         with pytest.raises(ShapeError, match=r"a tensor is \(3, H, W\)"):
@@ -60,7 +59,7 @@ def test_pil_images_of_every_mode_are_photos(mode: str) -> None:
     image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else source.convert(mode)
     assert image.mode == mode
     expected = np.asarray(Image.merge("RGB", (grey, grey, grey)) if mode == "I;16" else image.convert("RGB"))
-    same(as_photo(image), expected)
+    assert same(as_photo(image), expected)
 
 
 def test_a_pil_image_is_turned_as_its_exif_says(tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_a_pil_image_is_turned_as_its_exif_says(tmp_path: Path) -> None:
     exif[0x0112] = 6  # turn clockwise to view
     Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
     with Image.open(tmp_path / "a.png") as image:
-        same(as_photo(image), np.rot90(PIXELS, -1))
+        assert same(as_photo(image), np.rot90(PIXELS, -1))
 
 
 def test_a_damaged_pil_image_is_one_line(tmp_path: Path) -> None:

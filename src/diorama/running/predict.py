@@ -118,32 +118,49 @@ def predict(
     folder = _out_folder(out, path)
     predictor = model if isinstance(model, Predictor) else load(model, backend=backend, device=device, threads=threads)  # type: ignore[arg-type]
     _check_kinds(predictor, kinds)
-    if number is None:
-        items = find_images(path, without=folder if _below(folder, path) else None, kind=predictor.inputs[0])
-    else:
-        items = [SourceImage(Path(f"webcam{number}"), PurePath(f"webcam{number}"))]
-    second = [(key, where) for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None]
-    films = _films(predictor, items, number, None if save is None else kinds, dict(second))
+    items = _items(path, number, folder, predictor.inputs[0])
+    second = {key: where for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None}
+    films = _films(predictor, items, number, None if save is None else kinds, second)
     tiled = _tiled(predictor, [item for item in items if item.path not in films], kinds, tiling)
     targets = _targets(items, folder, kinds, tiled, overwrite=overwrite, films=films)
-    _check_second(predictor, items, dict(second), calibration, depth_scale)
-
-    def one(item: SourceImage, advance: Callable[[str], None]) -> list[Path]:
-        if item.path in films:
-            origin = item.path if number is None else number
-            return videos.predict_video(predictor, origin, folder, str(item.stem), films[item.path], frames, camera, advance)
-        name = item.path.name
-        if item.path in tiled:
-            return mosaic.predict_mosaic(predictor, item.path, targets[item.path], tiling, partial(advance, name))
-        others: dict[str, Any] = {key: partner(item, where, key) for key, where in second}
-        scene = predictor.scene(item.path, **others, depth_scale=depth_scale, calibration=calibration, **camera)
-        written = scene.save(folder, str(item.stem), kinds)
-        advance(name)
-        return written
-
+    _check_second(predictor, items, second, calibration, depth_scale)
+    points = {"depth_scale": depth_scale, "calibration": calibration}
+    job = _Job(predictor, folder, kinds, second, points, camera, targets, tiled, films, tiling, frames, number)
     parts = tiled | {path: frames.most or 1 if number is not None else videos.count_frames(path, frames) for path in films}
     bar = frames_bar("predict", sum(parts.get(item.path, 1) for item in items), started, shown=progress)
-    return _each(items, one, PredictSummary(folder), bar, started)
+    return _each(items, job.one, PredictSummary(folder), bar, started)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is done with each file."""
+
+    predictor: Predictor
+    out: Path
+    kinds: list[str]
+    second: dict[str, str | Path]
+    points: dict[str, Any]
+    camera: dict[str, Any]
+    targets: dict[Path, dict[str, Path]]
+    tiled: Container[Path]
+    films: dict[Path, list[str]]
+    tiling: Tiling
+    frames: Frames
+    number: int | None
+    """Of the camera, if it is one."""
+
+    def one(self, item: SourceImage, advance: Callable[[str], None]) -> list[Path]:
+        """Predict on `item`, and write."""
+        if item.path in self.films:
+            origin, kinds = item.path if self.number is None else self.number, self.films[item.path]
+            return videos.predict_video(self.predictor, origin, self.out, str(item.stem), kinds, self.frames, self.camera, advance)
+        name = item.path.name
+        if item.path in self.tiled:
+            return mosaic.predict_mosaic(self.predictor, item.path, self.targets[item.path], self.tiling, partial(advance, name))
+        others: dict[str, Any] = {key: partner(item, where, key) for key, where in self.second.items()}
+        written = self.predictor.scene(item.path, **others, **self.points, **self.camera).save(self.out, str(item.stem), self.kinds)
+        advance(name)
+        return written
 
 
 def _each(
@@ -212,8 +229,15 @@ def read_intrinsics(path: str | Path) -> NDArray[np.float64]:
     return numbers.reshape(3, 3)
 
 
+def _items(path: Path, number: int | None, folder: Path, kind: str) -> list[SourceImage]:
+    """The files, or the camera of that number under a name of its own."""
+    if number is not None:
+        return [SourceImage(Path(f"webcam{number}"), PurePath(f"webcam{number}"))]
+    return find_images(path, without=folder if _below(folder, path) else None, kind=kind)
+
+
 def _films(
-    predictor: Predictor, items: list[SourceImage], number: int | None, kinds: Sequence[str] | None, second: Mapping[str, Any]
+    predictor: Predictor, items: list[SourceImage], number: int | None, kinds: Sequence[str] | None, second: dict[str, str | Path]
 ) -> dict[Path, list[str]]:
     """The videos, or the camera of that number, and what is saved of each."""
     found = [item.path for item in items if item.is_video or number is not None]
