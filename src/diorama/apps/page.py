@@ -110,4 +110,4 @@ def _stem(upload: Upload) -> str:
 
 def _sentence(error: UserError) -> str:
     text = str(error)
-    return text[:1].upper() + text[1:]
+    return text if ":" in text.split(" ", 1)[0] else text[:1].upper() + text[1:]  # file names keep their letters

@@ -19,7 +19,7 @@ from starlette.types import Message
 
 import diorama
 from diorama.apps.answers import Picture, encoded
-from diorama.apps.limits import MIB, ClosedError, FullError, Gate, Limits, TooLargeError, TooSlowError
+from diorama.apps.limits import ClosedError, FullError, Gate, Limits, TooLargeError, TooSlowError
 from diorama.apps.negotiation import MEDIA, UPLOADS, Format, answers, request_body, suffix_of, wanted_format
 from diorama.apps.work import SUFFIXES, Upload, predict_upload
 from diorama.errors import UserError
@@ -193,7 +193,7 @@ def _counted(receive: Callable[[], Awaitable[Message]], limits: Limits) -> Calla
 
 
 def _too_long(limits: Limits) -> HTTPException:
-    return HTTPException(413, f"the body is longer than the {limits.bytes / MIB:g} MiB allowed here. Send a smaller file.")
+    return HTTPException(413, f"the body is longer than the {limits.megabytes:g} MiB allowed here. Send a smaller file.")
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:

@@ -90,5 +90,5 @@ class Shelf:
         if config["depth"]:
             words.append(f"depth up to {float(config['depth']['cap']):g} m")
         trained = config["training"].get("data")
-        words.append(f"trained on {trained}" if trained else "needs no training")
+        words.append(f"trained on {trained}" if trained not in (None, "none") else "needs no training")
         return ", ".join(words)
