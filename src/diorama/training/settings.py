@@ -28,7 +28,7 @@ class Trainer:
         threads: torch threads per process; 0 leaves torch's choice.
         workers: processes that read and augment; 0 reads in the training process.
         gradients: how the gradients of the tasks are joined where they move the same parameters: "sum", or a method of torchjd, which costs
-            a backward pass and a gradient of the network per task; see "Balancing tasks" in the documentation.
+            a backward pass and a gradient of the network per task; see "Balancing tasks" on the page of semi_mtl.
         clip_norm: largest gradient norm of an update; 0 turns clipping off.
         ema: decay of the moving average of the weights that is evaluated and saved; 0 turns it off.
         log_every: steps between two rows of metrics.csv.
