@@ -20,6 +20,7 @@ _INK = (233, 235, 240)
 _FAINT = (150, 155, 166)
 _UNKNOWN = (52, 55, 62)
 _DARKEST = 26
+_STRIP_PIXELS = 2**20
 _MIN_NAMED = 0.012
 """Regions smaller than this part of the picture get no name written on them."""
 
@@ -57,15 +58,23 @@ def thickened(points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def overlay(image: Picture, semantic: NDArray[np.uint8], labels: LabelSet, *, opacity: float = 0.55, names: bool = True) -> Picture:
     """`(H, W, 3)` RGB: the photo under its class colours, thin lines between classes, names on the larger regions."""
+    found = np.empty_like(image)
+    lines = _boundaries(semantic, max(1, round(max(semantic.shape) / 900)))
+    rows = max(1, _STRIP_PIXELS // image.shape[1])
+    for top in range(0, len(image), rows):  # what floats a large photo makes are never there all at once
+        part = np.s_[top : top + rows]
+        found[part] = _tinted(image[part], semantic[part], lines[part], labels, opacity)
+    return _write_names(found, semantic, labels) if names else found
+
+
+def _tinted(image: Picture, semantic: NDArray[np.uint8], lines: NDArray[np.bool_], labels: LabelSet, opacity: float) -> Picture:
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     # The photo keeps half of its colour: full colour under a tint misleads about the class.
     base = image.astype(np.float32) * 0.5 + grey.astype(np.float32) * 0.5
     known = (semantic != IGNORE)[..., None]
     mixed = np.where(known, base * (1 - opacity) + labels.colour(semantic) * opacity, base * 0.6)
-    lines = _boundaries(semantic, max(1, round(max(semantic.shape) / 900)))
     mixed[lines] = mixed[lines] * 0.35 + 255 * 0.65
-    found = mixed.round().clip(0, 255).astype(np.uint8)
-    return _write_names(found, semantic, labels) if names else found
+    return mixed.round().clip(0, 255).astype(np.uint8)
 
 
 def legend(semantic: NDArray[np.uint8], labels: LabelSet, width: int, *, rows: int = 2) -> Picture:
