@@ -64,16 +64,17 @@ def test_the_viewer_is_given_what_every_pixel_is(page: Page, photo: Path) -> Non
     assert len(scene["stops"]) == 32 and all(len(stop) == 7 for stop in scene["stops"])
 
 
-def test_large_photos_are_sampled_not_mixed(page: Page, tmp_path: Path) -> None:
+def test_large_photos_are_sampled_not_mixed(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewer, "LARGEST_SIDE", 256)
     path = tmp_path / "large.png"
-    image = np.zeros((1500, 2400, 3), np.uint8)
-    image[:, 1200:, 0] = 255
+    image = np.zeros((300, 480, 3), np.uint8)
+    image[:, 240:, 0] = 255
     io.write_image(path, image)
     scene = json.loads(page.predict("toy", Upload(path)).viewer)
-    assert scene["view"] == [640, 1024]
-    ids = unpacked(scene["semantic"], "u1").reshape(640, 1024)
+    assert scene["view"] == [160, 256]
+    ids = unpacked(scene["semantic"], "u1").reshape(160, 256)
     assert set(np.unique(ids)) == {0, 1}
-    assert ids[:, :500].max() == 0 and ids[:, 520:].min() == 1
+    assert ids[:, :124].max() == 0 and ids[:, 132:].min() == 1
 
 
 def test_the_archive_holds_every_output(page: Page, photo: Path) -> None:

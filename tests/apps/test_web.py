@@ -160,12 +160,12 @@ def test_too_large_a_file_is_refused_by_its_size(page: Any, tmp_path: Path) -> N
     large = tmp_path / "large.png"
     large.write_bytes(b"\0" * 3_000_000)
     page.set_input_files("#photo input[type=file]", str(large))
-    page.get_by_text("exceeds", exact=False).first.wait_for()
+    page.get_by_text("maximum allowed size", exact=False).first.wait_for()
     assert not page.locator("#viewer .pane").count()
 
 
-@pytest.mark.parametrize(("number", "points"), [(2, "14,314 points"), (3, None)])
-def test_examples_complete_lidar_and_stereo(page: Any, number: int, points: str | None) -> None:
+@pytest.mark.parametrize(("number", "points", "model"), [(2, "14,314 points", "image_reconstruction-world_street"), (3, None, "linear")])
+def test_examples_complete_lidar_and_stereo(page: Any, number: int, points: str | None, model: str) -> None:
     page.locator("#examples .thumbnail-lg").nth(number).click()
     page.wait_for_selector("#viewer .pane canvas")
     titles = page.locator("#viewer .title").all_inner_texts()
@@ -174,5 +174,5 @@ def test_examples_complete_lidar_and_stereo(page: Any, number: int, points: str 
         assert page.locator("#viewer .note").first.inner_text() == points
     page.locator("#viewer .pane canvas").last.hover()
     assert probe(page).endswith(" m")
-    assert page.locator("#model input").input_value() == "image_reconstruction-world_street"
+    assert page.locator("#model input").input_value() == model
     photographed(page, f"example_{number}")

@@ -9,8 +9,8 @@ from diorama.data import io
 from diorama.data.world.dataset import WorldIndoor, WorldStreet
 from diorama.prediction.predictor import list_models
 
-_COMPLETIONS = ("image_reconstruction-world_street", "linear")
-"""What completes the street: the first that there is."""
+_OF_LIDAR, _OF_STEREO = "image_reconstruction-world_street", "linear"
+"""What completes the street: a network trained on scan lines, if it is there, and for matched pixels, which are dense, none at all."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,8 @@ def draw(folder: Path, model: str | None, rooms: tuple[int, ...] = (0, 3), size:
     io.write_image(left, street["image"], quality=95)
     io.write_image(right, street["right"], quality=95)
     io.write_depth_png(points, street["sparse_depth"])
-    models = {*list_models(), "linear"}
-    completion = next(name for name in _COMPLETIONS if name in models)
+    completion = _OF_LIDAR if _OF_LIDAR in list_models() else _OF_STEREO
     focal_px, baseline = float(street["intrinsics"][0, 0]), float(street["baseline"])
     found.append(Example("Street, LiDAR", completion, left, sparse_depth=points))
-    found.append(Example("Street, stereo", completion, left, right=right, focal_px=round(focal_px, 2), baseline=baseline))
+    found.append(Example("Street, stereo", _OF_STEREO, left, right=right, focal_px=round(focal_px, 2), baseline=baseline))
     return found

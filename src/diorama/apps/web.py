@@ -101,7 +101,7 @@ def _inputs(shelf: Shelf) -> dict[str, Component]:
     found["image"] = gr.File(label="Photo", height=132, elem_id="photo")
     with gr.Column(visible=points, elem_id="extra") as found["extra"]:
         found["sparse_depth"] = gr.File(label="Sparse depth (16-bit PNG, TIFF, NPY, PFM)", height=132, elem_id="sparse")
-        with gr.Accordion("or the right view of a stereo pair", open=False):
+        with gr.Accordion("or the right view of a stereo pair", open=False) as found["pair"]:
             found["right"] = gr.File(label="Right view, rectified", height=132, elem_id="right")
             with gr.Row():
                 found["focal_px"] = gr.Number(label="Focal length [px]", minimum=0, min_width=120)
@@ -151,8 +151,9 @@ def _connect(
     def example(event: gr.SelectData) -> list[Any]:
         one = examples[event.index]
         files = [None if path is None else str(path) for path in (one.image, one.sparse_depth, one.right)]
+        opened = gr.update(open=one.right is not None)
         upload = Upload(one.image, one.sparse_depth, one.right, one.focal_px, one.baseline)
-        return [one.model, *files, one.focal_px, one.baseline, None, None, *another(one.model), *_updates(page, one.model, upload)]
+        return [one.model, *files, one.focal_px, one.baseline, None, None, *another(one.model), opened, *_updates(page, one.model, upload)]
 
     button.click(predict, keys, outputs, **settings)
     chosen = inputs["model"].input(
@@ -161,7 +162,7 @@ def _connect(
     chosen.then(when_complete, keys, outputs, **settings)
     for key in ("image", "sparse_depth", "right"):
         inputs[key].upload(when_complete, keys, outputs, **settings)
-    gallery.select(example, None, [*keys, inputs["about"], inputs["extra"], *outputs], **settings)
+    gallery.select(example, None, [*keys, inputs["about"], inputs["extra"], inputs["pair"], *outputs], **settings)
 
 
 def _updates(page: Page, model: str, upload: Upload) -> list[Any]:
