@@ -19,10 +19,11 @@ def listening(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: it cannot be had.
     """
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"port {port} cannot be had: ports are 0 to 65535. Choose another --port, or 0 for any free one.")
     if host not in LOCAL:
         log.warning("%s can be reached from other machines, and nobody is asked for a password.", host)
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigError(f"{host}:{port} cannot be had ({reason}). Choose another --port, or 0 for any free one.") from error
+    except OSError as error:
+        raise ConfigError(f"{host}:{port} cannot be had ({error.strerror}). Choose another --port, or 0 for any free one.") from error

@@ -8,11 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from starlette.datastructures import MutableHeaders
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing import TYPE_CHECKING, Any
 
 from diorama.apps import viewer
 from diorama.apps.examples import Example, draw
@@ -27,6 +23,9 @@ from diorama.errors import ConfigError, UserError
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 import gradio as gr
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("diorama")
 
@@ -58,6 +57,8 @@ class _LocalOnly:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.datastructures import MutableHeaders
+
         async def with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -223,6 +224,8 @@ def launch(
 
 
 def _launched(blocks: gr.Blocks, limits: Limits, host: str, port: int, open: bool) -> str:  # noqa: A002
+    from starlette.middleware import Middleware  # not at the top: without the extra it is gradio that is to be missed
+
     theme = gr.themes.Base(primary_hue="teal", neutral_hue="slate", font=_FONTS, font_mono=["ui-monospace", "monospace"])
     try:
         _, address, _ = blocks.launch(
