@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from diorama.data import io
 from diorama.data.check import check
@@ -254,12 +255,31 @@ def test_made_by_name_and_nothing_found_by_the_doctor(tmp_path: Path) -> None:
         make("world_street", tmp_path / "street", "potsdam", 1, size=(64, 64))
 
 
+def test_label_maps_may_count_from_one_with_what_is_ignored_as_zero(tmp_path: Path) -> None:
+    folder = tmp_path / "potsdam"
+    folder.mkdir()
+    ids = np.zeros((16, 16), np.uint8)
+    ids[4:8], ids[8:12], ids[12:] = 1, 4, 6
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(folder / "top_potsdam_2_10_RGB.png")
+    Image.fromarray(ids).save(folder / "top_potsdam_2_10_label.png")
+    seen = ISPRS(folder, "train", "potsdam", bands="rgb", patch=None, first_id=1)[0]["semantic"]
+    assert seen[::4, 0].tolist() == [255, 0, 3, 5]
+    with pytest.raises(DataError, match=r"label 6, expected 0\.\.5 .* Pass --data.first_id 1"):
+        ISPRS(folder, "train", "potsdam", bands="rgb", patch=None)[0]
+    with pytest.raises(ConfigError, match="first_id=2"):
+        ISPRS(folder, "train", "potsdam", first_id=2)
+
+
 def test_real_tiles(real_data: Path) -> None:
     for site, bands in (("potsdam", "rgb"), ("vaihingen", "irrg")):
-        data = ISPRS(real_data / "isprs" / site, "train", site, bands=bands)
+        data = ISPRS(real_data / "isprs" / site, "train", site, bands=bands, first_id=1)
         assert len(data) == 1
         frame = data[0]
-        assert frame["image"].shape == (512, 512, 3) and np.unique(frame["semantic"]).tolist() == [0, 1, 2, 3, 4, 5]
+        assert frame["image"].shape == (512, 512, 3) and np.unique(frame["semantic"]).tolist() == [0, 1, 2, 3, 4, 255]
+        # ignored are thin borders between two classes: most of those pixels have another class within 3 px
+        void = (frame["semantic"] == 255).astype(np.uint8)
+        assert 0.05 < void.mean() < 0.12
+        assert cv2.erode(void, np.ones((9, 9), np.uint8)).mean() < 0.01
     # plants are bright in near infrared, the first channel
     tree = frame["image"][frame["semantic"] == 3].mean(0)
     assert tree[0] > tree[1] + 20

@@ -98,6 +98,7 @@ class ISPRS(SceneDataset):
         heights: `ndsm` (above ground) or `dsm` (above sea level).
         height_scale: metres per unit of heights stored as whole numbers (8-bit JPEGs, 16-bit PNGs).
         eroded: labels with eroded boundaries, where a pixel near a boundary is ignored.
+        first_id: what label maps of ids call impervious surfaces: 0, or 1 where 0 is what is ignored (as MMSegmentation prepares them).
     """
 
     name: ClassVar[str] = "isprs"
@@ -126,6 +127,7 @@ class ISPRS(SceneDataset):
         heights: str = "ndsm",
         height_scale: float | None = None,
         eroded: bool = False,
+        first_id: int = 0,
     ) -> None:
         self.root, self.split, self.site, self.keys, self.bands, self.classes = Path(root), split, site, tuple(keys), bands, classes
         self._check_split()
@@ -139,7 +141,9 @@ class ISPRS(SceneDataset):
             raise ConfigError(f"isprs: patch={patch} with overlap={overlap}. Choose at least 16 px and 0 to 0.9.")
         if (gsd is not None and not 0.01 <= gsd <= 2) or (height_scale is not None and height_scale <= 0):
             raise ConfigError(f"isprs: gsd={gsd}, height_scale={height_scale}. Both are metres: choose 0.01 to 2, and above 0.")
-        self.gsd, self.height_scale = gsd or GSD[site], height_scale
+        if first_id not in (0, 1):
+            raise ConfigError(f"isprs: first_id={first_id}. Choose 0, or 1 for label maps whose 0 is what is ignored.")
+        self.gsd, self.height_scale, self.first_id = gsd or GSD[site], height_scale, first_id
         surface = "heights above ground (nDSM)" if heights == "ndsm" else "heights above sea level (DSM)"
         pieces = f"{patch} px patches, {overlap:.0%} overlap, each scored whole" if patch else "whole tiles"
         self.truth = (
@@ -261,9 +265,14 @@ class ISPRS(SceneDataset):
             ids = ISPRS6.decode(np.ascontiguousarray(picked[..., :3]))
         else:
             ids = picked[..., 0]
-            wrong = ids[(ids >= len(ISPRS6)) & (ids != IGNORE)]
+            last = self.first_id + len(ISPRS6) - 1
+            wrong = ids[(ids > last) & (ids != IGNORE)]
             if wrong.size:
-                raise DataError(f"{raster.path}: label {wrong.max()}, expected 0..5 or the official colours. Use the official label maps.")
+                hint = " Pass --data.first_id 1 if 0 is what is ignored." if not self.first_id and wrong.max() == last + 1 else ""
+                raise DataError(
+                    f"{raster.path}: label {wrong.max()}, expected 0..{last} or the official colours. Use the official label maps.{hint}"
+                )
+            ids = np.where((ids < self.first_id) | (ids == IGNORE), IGNORE, ids - self.first_id).astype(np.uint8)
         return convert(ids, ISPRS6_TO_5) if self.classes == 5 else ids.astype(np.uint8)
 
     def _depth(self, values: NDArray[Any], to: Target, raster: geotiff.Raster) -> NDArray[np.float32]:
