@@ -36,7 +36,8 @@ def write_tables(benchmark: Benchmark, out: Path) -> None:
     found = finished_runs(benchmark, out)
     parsers = sorted({str(run.model["parser"]) for runs in found.values() for run in runs if run.model.get("parser")})
     metrics = [*benchmark.metrics, *(name for name in PARSED if parsers and name not in benchmark.metrics)]
-    metrics += [column(name, domain) for domain in benchmark.domains for name in benchmark.metrics]
+    known = {metric for runs in found.values() for run in runs for metric in run.values}
+    metrics += [name for domain in benchmark.domains for metric in benchmark.metrics if (name := column(metric, domain)) in known]
     # where there are domains, the gain on each and over all of them
     gains = {column("Delta M", domain): [column(name, domain) for name in TASK_METRICS] for domain in benchmark.domains}
     gains = _told(benchmark, found, {**gains, "Delta M": list(benchmark.gains)}) if benchmark.baselines else {}
