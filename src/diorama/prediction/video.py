@@ -74,7 +74,7 @@ class Video:
 
         The frames that `frames` gives are then no longer those from the beginning: open the file again for them.
         """
-        for number in range(0, self.count or 1, max(1, math.ceil((self.count or 1) / most))):
+        for number in sorted({round(number) for number in np.linspace(0, (self.count or 1) - 1, most)}):
             if number:
                 self._capture.set(cv2.CAP_PROP_POS_FRAMES, number)
             if self._capture.grab() and (frame := self._decoded()) is not None:

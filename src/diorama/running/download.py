@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -51,22 +51,21 @@ def downloaded(address: str) -> Iterator[Path]:
 def _fetched(address: str, folder: Path) -> Path:
     at = address
     for hop in range(_HOPS + 1):
-        connection, target = _connected(at, address, led=hop > 0)
-        try:
-            connection.request("GET", target, headers=_HEADERS)
-            with _at_most(connection, _SECONDS_TO_ANSWER):
-                answer = connection.getresponse()
-            if answer.status in _MOVED and (further := answer.getheader("Location")):
+        with ExitStack() as stack:
+            connection, target = _connected(at, address, led=hop > 0)
+            stack.callback(connection.close)
+            try:
+                connection.request("GET", target, headers=_HEADERS)
+                with _at_most(connection, _SECONDS_TO_ANSWER):
+                    answer = stack.enter_context(connection.getresponse())
+                if answer.status not in _MOVED or not (further := answer.getheader("Location")):
+                    return _stored(answer, address, at, folder)
                 following = urljoin(at, further)
-                if urlsplit(at).scheme == "https" and urlsplit(following).scheme != "https":
-                    raise DataError(f"{address}: leads from https to {urlsplit(following).scheme}. {_HAND}")
-                at = following
-                continue
-            return _stored(answer, address, at, folder)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise DataError(f"{address}: no answer that can be read ({one_line(error)}). Check the address. {_HAND}") from error
-        finally:
-            connection.close()
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise DataError(f"{address}: no answer that can be read ({one_line(error)}). Check the address. {_HAND}") from error
+        if urlsplit(at).scheme == "https" and urlsplit(following).scheme != "https":
+            raise DataError(f"{address}: leads from https to {urlsplit(following).scheme}. {_HAND}")
+        at = following
     raise DataError(f"{address}: leads on more than {_HOPS} times. {_HAND}")
 
 
@@ -93,11 +92,14 @@ def _connected(at: str, address: str, *, led: bool) -> tuple[http.client.HTTPCon
         raise DataError(f"{address}: holds spaces or signs that an address cannot have. Copy it from the browser's address line.")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(host, port, timeout=_SECONDS_PER_READ)
+    plain = None
     try:
         plain = _socket(numbers, port)
         # the name may stand for another number by now: it is only what the certificate is held against
         connection.sock = plain if parts.scheme == "http" else ssl.create_default_context().wrap_socket(plain, server_hostname=host)
     except OSError as error:
+        if plain is not None:
+            plain.close()
         raise DataError(f"{address}: {host} does not answer ({one_line(error)}). Check the address and the connection.") from error
     return connection, target
 

@@ -88,4 +88,5 @@ def frames_bar(title: str, total: int, started: float, *, shown: bool = True) ->
     try:
         yield advance
     finally:
-        bar.stop()
+        if bar.live.is_started:  # a bar that never was would still end with an empty line
+            bar.stop()
