@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from diorama.apps.limits import Limits
@@ -96,9 +98,20 @@ def probe(page: Any) -> str:
     return str(page.locator("[data-testid=probe] .value").inner_text())
 
 
+def drawn(page: Any) -> bool:
+    """Whether the points turn up: the canvas is one colour until then."""
+    for _ in range(60):
+        picture = cv2.imdecode(np.frombuffer(page.locator("#points canvas").screenshot(), np.uint8), cv2.IMREAD_COLOR)
+        if picture[100:].std() > 5:
+            return True
+        page.wait_for_timeout(1000)
+    return False
+
+
 def photographed(page: Any, name: str) -> None:
     if PICTURES:
-        page.wait_for_timeout(5000)  # the points turn up last
+        if page.locator("#points canvas").count():
+            drawn(page)
         page.screenshot(path=f"{PICTURES}/{name}.png", full_page=True)
 
 
@@ -133,6 +146,7 @@ def test_a_dropped_photo_can_be_asked_turned_and_taken_home(page: Any, room: Pat
     assert page.locator("#viewer .chip").count() >= 3
     assert page.locator("#viewer .ticks span").count() >= 2
     page.wait_for_selector("#points canvas")
+    assert drawn(page), "the points never turned up"
     with page.expect_download() as coming:
         page.click("#download")
     archive = tmp_path / "all.zip"
