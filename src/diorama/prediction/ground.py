@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
+from diorama.data.geotiff import SUFFIXES
 from diorama.errors import DataError
 from diorama.prediction.result import ScenePrediction
 from diorama.types import IGNORE, UNKNOWN_DEPTH
@@ -17,11 +21,21 @@ if TYPE_CHECKING:
     from diorama.prediction.predictor import Predictor
 
 
+def quiet(paths: Iterable[Path]) -> AbstractContextManager[Any]:
+    """GDAL keeps its own lines about TIFFs for itself: what is wrong with a file is said once, in our words."""
+    if any(path.suffix.lower() in SUFFIXES for path in paths) and importlib.util.find_spec("rasterio") is not None:
+        import rasterio
+
+        return cast("AbstractContextManager[Any]", rasterio.Env())
+    return nullcontext()
+
+
 def is_ground(path: Path) -> bool:
     """Whether a file is predicted tile by tile; see `mosaic.is_mosaic`."""
     from diorama.prediction.mosaic import is_mosaic
 
-    return is_mosaic(path)
+    with quiet([path]):
+        return is_mosaic(path)
 
 
 def ground_scene(
@@ -42,7 +56,7 @@ def ground_scene(
     from diorama.prediction.tiling import blended
 
     tiling = Tiling()
-    with open_mosaic(path, tiling) as mosaic:
+    with quiet([path]), open_mosaic(path, tiling) as mosaic:
         height, width = mosaic.size
         if height * width > io.MAX_PIXELS:
             raise DataError(f"{path}: {width}x{height} is too large for memory. Write it tile by tile: diorama.predict(model, path, out).")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from diorama.errors import ConfigError, DataError, UserError
 from diorama.prediction import mosaic
+from diorama.prediction.ground import quiet
 from diorama.prediction.inputs import check_scale
 from diorama.prediction.mosaic import Tiling
 from diorama.prediction.pointcloud import intrinsics_from_field_of_view
@@ -121,7 +122,8 @@ def predict(
     items = _items(path, number, folder, predictor.inputs[0])
     second = {key: where for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None}
     films = _films(predictor, items, number, None if save is None else kinds, second)
-    tiled = _tiled(predictor, [item for item in items if item.path not in films], kinds, tiling)
+    with quiet(item.path for item in items):
+        tiled = _tiled(predictor, [item for item in items if item.path not in films], kinds, tiling)
     targets = _targets(items, folder, kinds, tiled, overwrite=overwrite, films=films)
     _check_second(predictor, items, second, calibration, depth_scale)
     points = {"depth_scale": depth_scale, "calibration": calibration}
@@ -156,7 +158,8 @@ class _Job:
             return videos.predict_video(self.predictor, origin, self.out, str(item.stem), kinds, self.frames, self.camera, advance)
         name = item.path.name
         if item.path in self.tiled:
-            return mosaic.predict_mosaic(self.predictor, item.path, self.targets[item.path], self.tiling, partial(advance, name))
+            with quiet([item.path]):
+                return mosaic.predict_mosaic(self.predictor, item.path, self.targets[item.path], self.tiling, partial(advance, name))
         others: dict[str, Any] = {key: partner(item, where, key) for key, where in self.second.items()}
         written = self.predictor.scene(item.path, **others, **self.points, **self.camera).save(self.out, str(item.stem), self.kinds)
         advance(name)
