@@ -11,7 +11,7 @@ from diorama.flags import VerbParser
 DEFAULT_MODEL = "ci_net-nyuv2"
 
 
-def demo(words: Sequence[str]) -> int:
+def show_page(words: Sequence[str]) -> int:
     """Open the page."""
     parser = VerbParser(
         "demo",
@@ -31,7 +31,7 @@ def demo(words: Sequence[str]) -> int:
     return 0
 
 
-def serve(words: Sequence[str]) -> int:
+def answer_requests(words: Sequence[str]) -> int:
     """Answer over HTTP until stopped."""
     parser = VerbParser(
         "serve",

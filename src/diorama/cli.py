@@ -30,10 +30,7 @@ VERBS = {
     "methods": "the methods, what each needs, and the models that come with the package",
     "doctor": "examine this machine and advise",
 }
-"""Verb -> what it does, in the order of the overview; each is a function (with _ for -) of `diorama.verbs`, or of what `_OTHERS` says."""
-
-_OTHERS = dict.fromkeys(("demo", "serve"), "diorama.apps_verbs")
-"""Verb -> module of its function, where that is not `diorama.verbs`."""
+"""Verb -> what it does, in the order of the overview; each is a function of `diorama.verbs` (with _ for -)."""
 
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "h5py", "psutil"), "train"),
@@ -115,7 +112,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if verb not in VERBS:
         raise UserError(f"unknown verb '{verb}': {suggest(verb, VERBS)} See `diorama --help`.")
-    status: int = getattr(importlib.import_module(_OTHERS.get(verb, "diorama.verbs")), verb.replace("-", "_"))(rest)
+    status: int = getattr(importlib.import_module("diorama.verbs"), verb.replace("-", "_"))(rest)
     return status
 
 

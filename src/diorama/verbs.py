@@ -194,6 +194,20 @@ def benchmark(words: Sequence[str]) -> int:
     return 0
 
 
+def demo(words: Sequence[str]) -> int:
+    """Show the page until it is stopped."""
+    from diorama.apps_verbs import show_page
+
+    return show_page(words)
+
+
+def serve(words: Sequence[str]) -> int:
+    """Answer over HTTP until stopped."""
+    from diorama.apps_verbs import answer_requests
+
+    return answer_requests(words)
+
+
 def data(words: Sequence[str]) -> int:
     """List, check, plot or make data sets."""
     from diorama import data_verbs
