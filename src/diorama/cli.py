@@ -40,6 +40,7 @@ EXTRAS = {
     **dict.fromkeys(("fastapi", "uvicorn", "python_multipart"), "serve"),
     "transformers": "teachers",
     "ray": "ray",
+    "huggingface_hub": "hub",
     "torchjd": "gradients",
 }
 """Top-level module -> extra of the package that installs it."""
