@@ -39,7 +39,7 @@ def answer_requests(words: Sequence[str]) -> int:
         "diorama serve --model ci_net-nyuv2 --port 8000",
     )
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME", help="shipped model (see `diorama methods`), run folder or file")
-    parser.add_argument("--backend", choices=("auto", "onnx", "torch"), default="auto")
+    parser.add_argument("--backend", choices=("auto", "onnx", "openvino", "torch"), default="auto")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="images predicted at once; default: 1")
     _add_shared(parser, port=8000)
