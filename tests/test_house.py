@@ -26,8 +26,12 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src" / "diorama").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-HEAVY = ("torch", "torchvision", "lightning", "timm", "torchmetrics", "onnx", "onnxscript", "openvino", "matplotlib", "h5py", "rasterio")
+HEAVY = (
+    "torch", "torchvision", "lightning", "timm", "torchmetrics", "onnx", "onnxscript", "openvino", "matplotlib", "h5py", "rasterio",
+    "gradio", "fastapi", "starlette", "uvicorn", "nncf",
+)  # fmt: skip
 LIGHT = [
+    "diorama.apps_verbs", "diorama.apps.page", "diorama.apps.work", "diorama.apps.negotiation", "diorama.apps.answers",
     "diorama", "diorama.errors", "diorama.types", "diorama.catalog", "diorama.config", "diorama.recipes", "diorama.cli", "diorama.verbs",
     "diorama.doctor", "diorama.data.io", "diorama.data.labels", "diorama.data.base", "diorama.data.view", "diorama.data.check",
     "diorama.data.sheet", "diorama.data.fixtures", "diorama.training.settings", "diorama.methods.ci_net_config",

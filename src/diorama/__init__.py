@@ -1,6 +1,6 @@
 """One network for semantics and metric depth from whatever labels there are.
 
-The public names are loaded when they are first used, so that `import diorama` costs nothing and needs no torch:
+The public names are loaded when they are first used, so that `import diorama` costs nothing and needs no torch::
 
     import diorama
 

@@ -22,10 +22,12 @@ State = Literal["good", "note", "bad"]
 CORE = ("numpy", "opencv-python-headless", "pillow", "onnxruntime", "jsonargparse", "rich", "jinja2", "safetensors", "pyyaml")
 EXTRAS = {
     "train": ("torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "h5py", "psutil"),
-    "export": ("onnx", "onnxscript", "openvino"),
+    "export": ("onnx", "onnxscript", "openvino", "nncf"),
     "geo": ("rasterio",),
     "teachers": ("transformers",),
     "gradients": ("torchjd",),
+    "demo": ("gradio",),
+    "serve": ("fastapi", "uvicorn", "python-multipart"),
 }
 COMPROMISED = {"lightning": ("2.6.2", "2.6.3")}
 """Releases that were replaced by an attacker and must not stay installed."""
