@@ -58,7 +58,9 @@ def export_model(words: Sequence[str]) -> int:
     trial = _trial(judged, of_data, stored, wanted=options["precision"] == "int8")
     from diorama.export.export import export
 
-    report = export(**options, **({} if trial is None else {"trial": trial}))
+    if trial is not None:
+        options["trial"] = trial
+    report = export(**options)
     print(f"{report.path}: {report.megabytes:.1f} MB, {report.precision}; largest difference to torch: {report.parity}")
     for name, lost in ((report.accuracy or {}).get("loss", {})).items():
         before, after = (report.accuracy[when][name] for when in ("before", "after"))  # type: ignore[index]

@@ -106,6 +106,16 @@ def tiny_file(tmp_path: Path) -> Path:
     return save_tiny(tmp_path / "run" / "model.safetensors")
 
 
+@pytest.fixture
+def tiny_rooms(tmp_path: Path) -> Path:
+    """A model file with the classes of procedural rooms."""
+    labels = catalog.dataset("world_indoor")(split="test", frames=1, size=(32, 48), stereo=False).labels
+    torch.manual_seed(0)
+    method, path = Tiny(TinyConfig(classes=len(labels), pretrained=False)), tmp_path / "rooms" / "model.safetensors"
+    save_model(method, path, labels=labels, depth_cap=10.0, training={}, input_size=(32, 48))
+    return path
+
+
 @pytest.fixture(scope="module")
 def exported(in_catalog: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders with model.safetensors, config.json and model.onnx, whose weights are fp32 or fp16; not to be changed."""

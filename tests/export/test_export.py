@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
 from diorama.errors import ModelError, ShapeError
@@ -19,7 +20,7 @@ from diorama.export import export as export_module
 from diorama.export.config import ModelConfig, read_config
 from diorama.export.eager import EagerModel
 from diorama.export.export import PARITY_SIZES, export, export_method
-from diorama.export.graph import TRACED, static_same_padding
+from diorama.export.graph import TRACED, halve, static_same_padding
 from diorama.export.runtime import OnnxModel
 from diorama.prediction.predictor import load
 
@@ -57,6 +58,33 @@ def test_halved_weights_are_stored_as_fp16_and_computed_in_fp32(exported: dict[s
     assert {output.type.tensor_type.elem_type for output in graph.output} == {onnx.TensorProto.FLOAT}
     casts = [node for node in graph.node if node.op_type == "Cast" and node.input[0] in kinds]
     assert len(casts) == sum(kind == onnx.TensorProto.FLOAT16 for kind in kinds.values())
+
+
+def test_halved_weights_with_a_norm_in_them_lose_nothing() -> None:
+    random = np.random.default_rng(0)
+    own = random.normal(size=(16, 8, 3, 3)).astype(np.float16).astype(np.float32)
+    factors = random.uniform(0.3, 3, (16, 1, 1, 1)).astype(np.float32)
+    image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 8, 9, 9])
+    depth = onnx.helper.make_tensor_value_info("depth", onnx.TensorProto.FLOAT, [1, 16, 7, 7])
+    for origin, tolerance in (
+        ({"conv.weight": own}, 1e-6),
+        ({}, 1e-3),
+        ({"conv.weight": own.mean(0)}, 1e-3),
+        ({"conv.weight": 0 * own}, 1e-3),
+    ):
+        folded = onnx.numpy_helper.from_array(own * factors, "method.conv.weight")
+        node = onnx.helper.make_node("Conv", ["image", "method.conv.weight"], ["depth"])
+        graph = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [image], [depth], [folded]), ir_version=10)
+        halve(graph, origin)
+        onnx.checker.check_model(graph)
+        found = ReferenceEvaluator(graph)
+        scaled = sum(step.op_type == "Mul" for step in graph.graph.node)
+        assert scaled == (tolerance < 1e-5)
+        values = random.normal(size=(1, 8, 9, 9)).astype(np.float32)
+        wanted = torch.nn.functional.conv2d(torch.from_numpy(values), torch.from_numpy(own * factors)).numpy()
+        gap = np.abs(found.run(None, {"image": values})[0] - wanted).max()
+        assert gap <= tolerance * np.abs(wanted).max() * 3
+        assert tolerance < 1e-5 or gap > 1e-6 * np.abs(wanted).max()
 
 
 def test_the_file_says_what_was_measured(exported: dict[str, Path]) -> None:

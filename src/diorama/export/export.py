@@ -21,7 +21,7 @@ from diorama.data.io import replacing
 from diorama.errors import ConfigError, ModelError
 from diorama.export.config import CONFIG_NAME, METADATA_KEY, ModelConfig, input_keys, to_json
 from diorama.export.eager import EagerModel
-from diorama.export.graph import OUTPUTS, TRACED, halve, to_onnx
+from diorama.export.graph import OUTPUTS, TRACED, halve, own_weights, to_onnx
 from diorama.export.model_file import load_model
 from diorama.export.runtime import OnnxModel
 from diorama.export.trial import Trial
@@ -149,7 +149,7 @@ def export_method(method: Method, config: ModelConfig, target: Path, *, half: bo
         refuse_beyond(parity, TOLERANCE, target)
         rounding: dict[str, tuple[float, float]] = {}
         if half:
-            halve(graph)
+            halve(graph, own_weights(method))
             _save(graph, plain, config)
             rounding, agreement = differences(eager, OnnxModel(plain, threads=1))
             refuse_beyond(rounding, HALF_TOLERANCE, target)
@@ -205,7 +205,12 @@ def differences(eager: EagerModel, exported: Callable[[Inputs], Prediction]) -> 
     return found, equal / pixels if pixels else None
 
 
-def refuse_beyond(found: Mapping[str, tuple[float, float]], tolerance: float, target: Path) -> None:
+def refuse_beyond(
+    found: Mapping[str, tuple[float, float]],
+    tolerance: float,
+    target: Path,
+    hint: str = "Export in fp32, or report it with the config.json",
+) -> None:
     """Return if no output differs from torch by more than `tolerance` parts of its largest value.
 
     Raises:
@@ -213,10 +218,7 @@ def refuse_beyond(found: Mapping[str, tuple[float, float]], tolerance: float, ta
     """
     for name, (gap, largest) in found.items():
         if not gap <= tolerance * largest:
-            raise ModelError(
-                f"{target}: {name} differs from torch by {gap:.3g} at values up to {largest:.3g}; not written. "
-                "Export in fp32, or report it with the config.json."
-            )
+            raise ModelError(f"{target}: {name} differs from torch by {gap:.3g} at values up to {largest:.3g}; not written. {hint}.")
 
 
 def trial_inputs(keys: Sequence[str], batch: int, height: int, width: int) -> dict[str, NDArray[np.float32]]:
