@@ -113,6 +113,8 @@ def test_commands_in_texts_exist(command: str, capsys: pytest.CaptureFixture[str
     assert all(main(words) == 0 for words in asked)
     known = set(re.findall(r"--[\w.-]+", capsys.readouterr().out)) | {"--model", "--data", "--help"}
     used = {word.partition("=")[0] for word in words if word.startswith("--")}
+    own = verb == "benchmark" and words[0].endswith(".yaml")  # whose method is in the reader's own file
+    used = {word for word in used if not word.startswith("--streams.") and not (own and "." in word)}
     assert used <= known
     assert verb in VERBS
 
