@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -194,6 +195,19 @@ def test_holes_are_borrowed_from_the_same_place_of_a_labelled_data_set() -> None
     found = made(sets=sets).counting("semantic", "c", samples, context())
     assert torch.equal(found[0], own[0])
     assert bool(found[1].all())
+
+
+def test_holes_are_borrowed_across_batches_and_windows_of_other_sizes() -> None:
+    """Of two labelled samples, the second without a label, the first serves places 0 to 2 of five and the second 3 and 4."""
+    given = batch()
+    given["labelled"]["semantic"][1] = 255
+    samples = {"labelled": given["labelled"], "measured": {"image": torch.zeros(5, 3, 16, 24), "depth": torch.ones(5, 1, 16, 24)}}
+    seven = dataclasses.replace(context(), sample_seed=list(range(7)))
+    found = made().counting("semantic", "measured", samples, seven)
+    assert found.shape == (5, 1, 16, 24)
+    assert [bool(mask.any()) for mask in found] == [True, True, True, False, False]
+    single = {"labelled": samples["labelled"], "measured": {"image": torch.zeros(1, 3, 32, 48), "depth": torch.ones(1, 1, 32, 48)}}
+    assert bool(made().counting("semantic", "measured", single, seven).any())
 
 
 def test_three_data_sets_one_without_labels_and_one_with_both() -> None:

@@ -244,16 +244,18 @@ class SemiMTL(Method):
         """`(B, 1, H, W)`, where predictions count: where there are labels, or where the labelled sample of the same place has some.
 
         Streams are shuffled each in its own way, so what shares a place is a random pair. Of several labelled data sets the seed of the
-        sample picks one; so N processes pair as one does.
+        sample picks one; so N processes pair as one does. Batches of other sizes are gone through in step, windows of other sizes resized.
         """
         labelled = self.config.labelled(task)
         if name in labelled:
             return _labelled(task, batch[name])
-        count = len(batch[name]["image"])
-        start = count * list(batch).index(name)
-        masks = torch.stack([_labelled(task, batch[other]) for other in labelled])
-        picked = torch.tensor([seed % len(labelled) for seed in context.sample_seed[start : start + count]], device=masks.device)
-        return masks[picked, torch.arange(count, device=masks.device)]
+        counts = [len(sample["image"]) for sample in batch.values()]
+        place = list(batch).index(name)
+        start, count, size = sum(counts[:place]), counts[place], batch[name]["image"].shape[-2:]
+        masks = [_labelled(task, batch[other]) for other in labelled]
+        masks = [mask if mask.shape[-2:] == size else F.interpolate(mask.float(), size).to(mask.dtype) for mask in masks]
+        picked = [masks[seed % len(masks)] for seed in context.sample_seed[start : start + count]]
+        return torch.stack([mask[number * len(mask) // count] for number, mask in enumerate(picked)])
 
     def judge_terms(self, context: StepContext) -> dict[str, Tensor]:
         """What the discriminators minimise on the truth and on what the network made in this step, constants here (SemiMTL, Eq. 9)."""
