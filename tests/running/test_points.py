@@ -209,7 +209,7 @@ def test_a_completion_is_learned_from_scans_alone_and_judged_on_what_was_withhel
 def test_dense_depth_alone_is_answered_before_training(settings: Callable[..., dict[str, Any]], monkeypatch: Any) -> None:
     dense = rooms("train")
     dense.provides -= {"sparse_depth"}
-    monkeypatch.setattr(RunConfig, "open_dataset", lambda *_: dense)
+    monkeypatch.setattr(RunConfig, "open_training", lambda *_: dense)
     with pytest.raises(ConfigError, match=r"Draw points of it: --sparse\.points 500"):
         train(RunConfig.from_dict({**settings(), "model": TINY}))
 

@@ -397,7 +397,7 @@ def test_what_is_evaluated_is_test_then_val_or_what_was_asked_for(settings: Sett
     assert asked.split == "val"
 
     def only(*present: str) -> object:
-        def opened(self: RunConfig, split: str) -> str:
+        def opened(self: RunConfig, split: str, stream: str | None = None) -> str:
             if split not in present:
                 raise DataError(f"no frames of {split}. Make some.")
             return split
