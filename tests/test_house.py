@@ -27,7 +27,7 @@ SOURCES = sorted((ROOT / "src" / "diorama").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 HEAVY = (
-    "torch", "torchvision", "lightning", "timm", "torchmetrics", "onnx", "onnxscript", "openvino", "matplotlib", "h5py", "rasterio",
+    "torch", "torchvision", "lightning", "timm", "torchmetrics", "onnx", "onnxscript", "openvino", "nncf", "matplotlib", "h5py", "rasterio",
     "gradio", "fastapi", "starlette", "uvicorn", "nncf",
 )  # fmt: skip
 LIGHT = [
@@ -37,6 +37,7 @@ LIGHT = [
     "diorama.data.sheet", "diorama.data.fixtures", "diorama.training.settings", "diorama.methods.ci_net_config",
     "diorama.methods.image_reconstruction_config", "diorama.completion.model", "diorama.data.sparsify", "diorama.running.sweep",
     "diorama.evaluation.protocols", "diorama.export.config", "diorama.export.runtime", "diorama.prediction.predictor",
+    "diorama.export.openvino_model", "diorama.export.trial", "diorama.export_verb",
     "diorama.prediction.result", "diorama.running.predict", "diorama.running.evaluate", "diorama.running.report",
     "diorama.methods.ccnn_config", "diorama.evaluation.confidence", "diorama.stereo.confidence", "diorama.stereo.matched",
     "diorama.stereo.checks", "diorama.stereo.files", "diorama.stereo.labelled", "diorama.stereo.pseudo_settings",
