@@ -75,23 +75,24 @@ def back_project(
     if max_jump is not None:
         keep &= ~_on_jump(depth, max_jump)
     step = max(1, math.ceil(math.sqrt(depth.size / max_points)))
-    rows, columns = np.nonzero(keep[::step, ::step])
-    rows, columns = rows * step, columns * step
-    rays = np.stack([columns, rows, np.ones_like(rows)], 1) @ np.linalg.inv(intrinsics).T
-    points = (rays * depth[rows, columns, None]).astype(np.float32)
-    return PointCloud(points, image[rows, columns], None if semantic is None else semantic[rows, columns])
+    kept, inverse = keep[::step, ::step], np.linalg.inv(intrinsics)
+    rows, columns = np.arange(0, depth.shape[0], step)[:, None], np.arange(0, depth.shape[1], step)
+    points = np.empty((*kept.shape, 3), np.float32)
+    for axis, (across, down, fixed) in enumerate(inverse):
+        points[..., axis] = (across * columns + (down * rows + fixed)) * depth[::step, ::step]
+    taken = np.flatnonzero(kept)  # with places numpy gathers five times as fast as with a mask
+    labels = None if semantic is None else semantic[::step, ::step].reshape(-1).take(taken)
+    return PointCloud(points.reshape(-1, 3).take(taken, 0), image[::step, ::step].reshape(-1, 3).take(taken, 0), labels)
 
 
 def write_ply(path: str | Path, cloud: PointCloud, *, comments: tuple[str, ...] = ()) -> None:
     """Write a binary little-endian .ply: x, y, z in metres, red, green, blue and, where there are labels, `label` (train id)."""
     fields: list[tuple[str, str]] = [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")]
-    columns = [*cloud.points.T, *cloud.colours.T]
+    parts = [np.ascontiguousarray(cloud.points, "<f4").view(np.uint8), cloud.colours]
     if cloud.labels is not None:
         fields.append(("label", "u1"))
-        columns.append(cloud.labels)
-    vertices = np.empty(len(cloud.points), np.dtype(fields))
-    for (name, _), column in zip(fields, columns, strict=True):
-        vertices[name] = column
+        parts.append(cloud.labels[:, None])
+    vertices = np.concatenate(parts, 1)
     header = [
         "ply",
         "format binary_little_endian 1.0",
@@ -101,8 +102,9 @@ def write_ply(path: str | Path, cloud: PointCloud, *, comments: tuple[str, ...] 
         *(f"property {'float' if kind == '<f4' else 'uchar'} {name}" for name, kind in fields),
         "end_header",
     ]
-    with replacing(Path(path)) as temporary:
-        temporary.write_bytes(("\n".join(header) + "\n").encode("ascii", "replace") + vertices.tobytes())
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        file.write(("\n".join(header) + "\n").encode("ascii", "replace"))
+        file.write(vertices.data)
 
 
 def view(

@@ -333,7 +333,7 @@ def resized_argmax(logits: NDArray[np.float32], height: int, width: int) -> NDAr
     """
     if len(logits) > 255:
         raise ShapeError(f"{len(logits)} classes: train ids are 8-bit, at most 255. Merge classes.")
-    best = _resized(logits[0], height, width)
+    best = _resized(logits[0], height, width).copy()
     found = np.zeros((height, width), np.uint8)
     for index in range(1, len(logits)):
         value = _resized(logits[index], height, width)
@@ -347,5 +347,5 @@ def _resized(values: Any, height: int, width: int) -> NDArray[np.float32]:
     """`(h, w)` -> `(height, width)` float32, bilinear with pixel centres at half integers (torch's align_corners=False)."""
     array = np.ascontiguousarray(values, np.float32)
     if array.shape == (height, width):
-        return array.copy()
+        return array
     return np.asarray(cv2.resize(array, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

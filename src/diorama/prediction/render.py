@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import cast
 
 import cv2
@@ -21,6 +22,10 @@ _FAINT = (150, 155, 166)
 _UNKNOWN = (52, 55, 62)
 _DARKEST = 26
 _STRIP_PIXELS = 2**20
+_RIM = np.array((20, 20, 24), np.float32)
+_ALL_IDS = np.arange(256, dtype=np.uint8)[None]
+_FADED = (np.arange(256) * 0.6).round().astype(np.uint8)
+_LINED = (np.arange(256) * 0.35 + 255 * 0.65).round().astype(np.uint8)
 _MIN_NAMED = 0.012
 """Regions smaller than this part of the picture get no name written on them."""
 
@@ -70,11 +75,12 @@ def overlay(image: Picture, semantic: NDArray[np.uint8], labels: LabelSet, *, op
 def _tinted(image: Picture, semantic: NDArray[np.uint8], lines: NDArray[np.bool_], labels: LabelSet, opacity: float) -> Picture:
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     # The photo keeps half of its colour: full colour under a tint misleads about the class.
-    base = image.astype(np.float32) * 0.5 + grey.astype(np.float32) * 0.5
-    known = (semantic != IGNORE)[..., None]
-    mixed = np.where(known, base * (1 - opacity) + labels.colour(semantic) * opacity, base * 0.6)
-    mixed[lines] = mixed[lines] * 0.35 + 255 * 0.65
-    return mixed.round().clip(0, 255).astype(np.uint8)
+    base = cv2.addWeighted(image, 0.5, grey, 0.5, 0)
+    mixed = cast("Picture", cv2.addWeighted(base, 1 - opacity, cv2.LUT(cv2.merge([semantic] * 3), labels.colour(_ALL_IDS)), opacity, 0))
+    unknown = semantic == IGNORE
+    mixed[unknown] = _FADED[base[unknown]]
+    mixed[lines] = _LINED[mixed[lines]]
+    return mixed
 
 
 def legend(semantic: NDArray[np.uint8], labels: LabelSet, width: int, *, rows: int = 2) -> Picture:
@@ -177,11 +183,9 @@ def _boundaries(semantic: NDArray[np.uint8], thickness: int) -> NDArray[np.bool_
 def _write_names(picture: Picture, semantic: NDArray[np.uint8], labels: LabelSet) -> Picture:
     """Each class's name at the innermost point of its largest region, where it fits and covers no other name."""
     height, width = semantic.shape
-    canvas = Image.fromarray(picture)
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(size=max(11, round(0.026 * math.sqrt(height * width))))
+    size = max(11, round(0.026 * math.sqrt(height * width)))
     # Regions are found on a small map: the place of a name needs no more.
-    scale = min(1.0, 480 / max(height, width))
+    scale = min(1.0, 160 / max(height, width))
     small = cv2.resize(semantic, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_NEAREST)
     taken: list[tuple[float, float, float, float]] = []
     for index, part in class_shares(semantic, len(labels)):
@@ -191,16 +195,31 @@ def _write_names(picture: Picture, semantic: NDArray[np.uint8], labels: LabelSet
         if place is None:
             continue
         x, y, room = (value / scale for value in place)
-        left, top, right, bottom = draw.textbbox((x, y), labels.classes[index], font=font, anchor="mm")
-        shift = max(4 - left, 0) - max(right + 4 - width, 0)
-        box = (left + shift - 4, top - 3, right + shift + 4, bottom + 3)
-        if room < (bottom - top) * 0.6 or any(_overlap(box, other) for other in taken):
+        rim, ink = _written(labels.classes[index], size)
+        tall, wide = ink.shape
+        left, top = round(x - wide / 2), round(y - tall / 2)
+        left += max(-left, 0) - max(left + wide - width, 0)
+        box = (left, top, left + wide, top + tall)
+        if room < tall * 0.5 or left < 0 or top < 0 or top + tall > height or any(_overlap(box, other) for other in taken):
             continue
         taken.append(box)
-        draw.text(
-            (x + shift, y), labels.classes[index], font=font, fill=(255, 255, 255), anchor="mm", stroke_width=2, stroke_fill=(20, 20, 24)
-        )
-    return np.array(canvas)
+        under = picture[top : top + tall, left : left + wide]
+        under[:] = (under + (_RIM - under) * rim[..., None]).round()
+        under[:] = (under + (np.float32(255) - under) * ink[..., None]).round()
+    return picture
+
+
+@lru_cache(maxsize=1024)
+def _written(text: str, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How much of each pixel is rim and ink of `text`, `(h, w)` in 0..1 each."""
+    font = ImageFont.load_default(size=size)
+    left, top, right, bottom = font.getbbox(text, stroke_width=2)
+    masks = []
+    for stroke in (2, 0):
+        canvas = Image.new("L", (math.ceil(right - left) + 4, math.ceil(bottom - top) + 2))
+        ImageDraw.Draw(canvas).text((2 - left, 1 - top), text, font=font, fill=255, stroke_width=stroke, stroke_fill=255)
+        masks.append(np.asarray(canvas, np.float32) / np.float32(255))
+    return masks[0], masks[1]
 
 
 def _innermost(mask: NDArray[np.bool_]) -> tuple[float, float, float] | None:

@@ -182,7 +182,9 @@ class ScenePrediction:
             pointcloud.write_ply(targets["ply"], cloud, comments=(camera,))
         if "json" in targets:
             files = {kind: path.name for kind, path in targets.items() if kind != "json"}
-            text = json.dumps(self.summary(files=files, clipped=clipped, points=points), indent=1)
+            said = self.summary(files=files, clipped=clipped, points=points)
+            # a line for each entry: with an indent json falls back on its slow encoder
+            text = "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in said.items()) + "\n}"
             with io.replacing(targets["json"]) as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
         return list(targets.values())
