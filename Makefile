@@ -29,7 +29,8 @@ quickstart: env
 	$(BIN)/diorama quickstart --overwrite
 
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report=term:skip-covered $(TEST_FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-report= $(TEST_FLAGS) tests/export
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" --cov --cov-append --cov-report=term:skip-covered $(TEST_FLAGS) --ignore tests/export
 
 lint: env
 	$(BIN)/ruff check .

@@ -386,7 +386,7 @@ def test_ctrl_c_reaches_every_process_and_yet_saves_and_leaves_with_130(
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert f"Go on with `diorama train --resume {run}`." in said.splitlines()[-1]
+    assert f"Go on with `diorama train --resume {run}`." in said.rstrip().splitlines()[-1]
     assert "Traceback" not in said
     step = torch.load(run / "last.ckpt", weights_only=True)["step"]
     assert [int(row["step"]) for row in rows(run)] == list(range(step))
@@ -398,7 +398,7 @@ def test_sigterm_saves_and_leaves_with_143_and_the_run_can_be_finished(settings:
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 143, said
-    assert f"Go on with `diorama train --resume {run}`." in said.splitlines()[-1]
+    assert f"Go on with `diorama train --resume {run}`." in said.rstrip().splitlines()[-1]
     assert "Traceback" not in said
     step = torch.load(run / "last.ckpt", weights_only=True)["step"]
     before = rows(run)
