@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from diorama.catalog import DEFAULT_MODEL
 from diorama.flags import VerbParser
-
-DEFAULT_MODEL = "ci_net-nyuv2"
 
 
 def show_page(words: Sequence[str]) -> int:

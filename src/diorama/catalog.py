@@ -8,6 +8,9 @@ from typing import Any
 
 from diorama.errors import ConfigError, suggest
 
+DEFAULT_MODEL = "ci_net-nyuv2"
+"""The shipped model that verbs take when none is named."""
+
 METHODS = {
     "ccnn": "diorama.methods.ccnn:CCNN",
     "ci_net": "diorama.methods.ci_net:CINet",

@@ -75,7 +75,7 @@ def predict(words: Sequence[str]) -> int:
         "source",
         help="a photo (or sparse depth map), a video, a folder, a glob in quotes, a .txt list, a camera (webcam:0), or http(s)://...",
     )
-    parser.add_argument("--model", default="ci_net-nyuv2", metavar="NAME", help="shipped model (see `diorama methods`), run folder or file")
+    parser.add_argument("--model", default=catalog.DEFAULT_MODEL, metavar="NAME", help="shipped model (see `diorama methods`), run folder, file")
     parser.add_argument("--image", type=Path, metavar="DIR", help="photos that go with sparse depth, paired by file name (or one file)")
     parser.add_argument("--sparse-depth", type=Path, metavar="DIR", help="sparse depth that goes with photos, for models that take both")
     parser.add_argument(

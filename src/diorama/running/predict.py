@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("diorama")
 
-DEFAULT_MODEL = "ci_net-nyuv2"
 RUNS = Path("runs")
 BY_THE_MODEL = Tiling()
 """Tiles as large as the model was trained at, of GeoTIFFs alone."""

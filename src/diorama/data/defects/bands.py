@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from diorama.data.defects.rule import Rule, Verdict, first, is_aerial, some
+from diorama.data.defects.rule import Rule, Verdict, first, ids_of, is_aerial, some
 from diorama.data.labels import LabelSet
 from diorama.types import Frame
 
@@ -53,7 +53,7 @@ def measure(frame: Frame, labels: LabelSet | None) -> Colours | None:
     infrared = lit & (one > 1.15 * np.maximum(two, three)) & (three >= 0.95 * two)
     green = lit & (two > 1.06 * one) & (two > 1.06 * three)
     where = np.ones(small.shape[:2], np.bool_)
-    ids = [number for number, name in enumerate(labels.classes) if name in _PLANTS] if labels is not None else []
+    ids = ids_of(labels, _PLANTS)
     if ids and "semantic" in frame:
         plants = np.isin(cv2.resize(frame["semantic"], size, interpolation=cv2.INTER_NEAREST), ids)
         where = plants if plants.mean() > 0.02 else where

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -90,6 +90,11 @@ def is_aerial(frame: Frame, labels: LabelSet | None) -> bool:
     if labels is not None and set(labels.classes) & {"impervious surface", "low vegetation"}:
         return True
     return "depth" in frame and has_ground(frame["depth"])
+
+
+def ids_of(labels: LabelSet | None, names: Container[str]) -> list[int]:
+    """Train ids of the classes of these names; without labels there are none."""
+    return [number for number, name in enumerate(labels.classes) if name in names] if labels is not None else []
 
 
 def has_ground(depth: NDArray[np.float32]) -> bool:

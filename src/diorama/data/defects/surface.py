@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diorama.data.defects.rule import Rule, Verdict, first, is_aerial, some
+from diorama.data.defects.rule import Rule, Verdict, first, ids_of, is_aerial, some
 from diorama.data.labels import LabelSet
 from diorama.types import Frame
 
@@ -39,7 +39,7 @@ def measure(frame: Frame, labels: LabelSet | None) -> Ground | None:
     if not known.any():
         return None
     lowest = float(np.percentile(heights[known], 5))
-    ids = [number for number, name in enumerate(labels.classes) if name in _GROUND] if labels is not None else []
+    ids = ids_of(labels, _GROUND)
     if ids and "semantic" in frame:
         ground = known & np.isin(frame["semantic"], ids)
         if ground.mean() > 0.02:
