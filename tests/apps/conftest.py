@@ -3,18 +3,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from uploads import RedModel, half_red, png
+from toy import WaitingModel, half_red
+from uploads import png
 
 from diorama.prediction.predictor import Predictor
 
 
 @pytest.fixture
-def model() -> RedModel:
-    return RedModel()
+def model() -> WaitingModel:
+    return WaitingModel()
 
 
 @pytest.fixture
-def predictor(model: RedModel) -> Predictor:
+def predictor(model: WaitingModel) -> Predictor:
     return Predictor(model, "toy", "by hand")
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from uploads import half_red, png
+from toy import half_red
+from uploads import png
 
 pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")

@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from uploads import RedModel, decoded
+from toy import WaitingModel
+from uploads import decoded
 
 from diorama.apps import viewer
 from diorama.apps.examples import draw
@@ -94,7 +95,7 @@ def test_old_results_are_removed(page: Page, photo: Path, monkeypatch: pytest.Mo
     assert first and last and not Path(first).exists() and Path(last).exists()
 
 
-def test_what_is_wrong_is_shown_in_a_sentence(page: Page, model: RedModel, photo: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_is_shown_in_a_sentence(page: Page, model: WaitingModel, photo: Path, tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("hello")
     shown = page.predict("toy", Upload(text))

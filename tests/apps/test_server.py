@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from uploads import RedModel, decoded, half_red, npy, png
+from toy import WaitingModel, half_red
+from uploads import decoded, npy, png
 
 pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
@@ -123,14 +124,16 @@ def test_the_camera_can_be_told(app: Any) -> None:
         (400, "oundary", {"content": b"hello", "headers": {"content-type": "multipart/form-data"}}),
     ],
 )
-def test_what_is_wrong_gets_its_status_and_one_line(app: Any, model: RedModel, status: int, said: str, request_: dict[str, Any]) -> None:
+def test_what_is_wrong_gets_its_status_and_one_line(
+    app: Any, model: WaitingModel, status: int, said: str, request_: dict[str, Any]
+) -> None:
     answer = ask(app, "POST", "/predict", **request_)
     detail = answer.json()["detail"]
     assert answer.status_code == status, detail
     assert said in detail
     assert "\n" not in detail
     assert "/tmp" not in detail and "diorama-" not in detail
-    assert model.asked == 0
+    assert not model.seen
 
 
 def test_a_body_without_a_length_is_counted_as_it_comes(app: Any) -> None:
@@ -151,7 +154,7 @@ def test_a_slow_body_is_not_waited_for(predictor: Predictor) -> None:
     assert (answer.status_code, "0.05 s" in answer.json()["detail"]) == (408, True)
 
 
-def test_a_full_queue_is_429_and_a_slow_answer_503(predictor: Predictor, model: RedModel) -> None:
+def test_a_full_queue_is_429_and_a_slow_answer_503(predictor: Predictor, model: WaitingModel) -> None:
     app = create_app(predictor, Limits(seconds=0.4, queue=1))
     model.go.clear()
 
@@ -173,7 +176,7 @@ def test_a_full_queue_is_429_and_a_slow_answer_503(predictor: Predictor, model: 
     assert third.headers["retry-after"] == "5"
     assert [answer.status_code for answer in late] == [503, 503]
     assert after.status_code == 200
-    assert model.asked == 2, "who left before his turn is not worked for"
+    assert len(model.seen) == 2, "who left before his turn is not worked for"
 
 
 def test_health_model_and_interface(app: Any, predictor: Predictor) -> None:

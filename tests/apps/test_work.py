@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from uploads import half_red, npy, png
+from toy import half_red
+from uploads import npy, png
 
 from diorama.apps.limits import Limits, TooLargeError
 from diorama.apps.work import Upload, predict_upload

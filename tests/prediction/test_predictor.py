@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def test_answers_have_the_size_of_the_photo(predictor: Predictor, model: Any, ha
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5000), st.integers(1, 5000))
 def test_the_working_size_keeps_the_shape_of_the_photo(height: int, width: int) -> None:
-    predictor = Predictor(_Sized([240, 320]), "toy", "none")
+    predictor = Predictor(_sized([240, 320]), "toy", "none")
     rows, columns = predictor.working_size(height, width)
     if (rows, columns) != (240, 320):
         assert rows % 32 == columns % 32 == 0
@@ -57,10 +58,10 @@ def test_the_working_size_keeps_the_shape_of_the_photo(height: int, width: int) 
 
 
 def test_a_photo_held_upright_is_seen_upright() -> None:
-    predictor = Predictor(_Sized([240, 320]), "toy", "none")
+    predictor = Predictor(_sized([240, 320]), "toy", "none")
     assert predictor.working_size(480, 640) == (240, 320)
     assert predictor.working_size(4000, 3000) == (320, 256)
-    assert Predictor(_Sized(None), "toy", "none").working_size(600, 800) == (256, 320)
+    assert Predictor(_sized(None), "toy", "none").working_size(600, 800) == (256, 320)
 
 
 @settings(max_examples=15, deadline=None)
@@ -117,11 +118,11 @@ def test_batches_go_to_the_network_as_they_are(predictor: Predictor, model: Any)
 
 def test_the_camera_is_given_assumed_or_the_training_camera() -> None:
     image = np.zeros((60, 80, 3), np.uint8)
-    plain = Predictor(_Sized([60, 80]), "toy", "none")
+    plain = Predictor(_sized([60, 80]), "toy", "none")
     assumed = plain.scene(image)
     assert assumed.intrinsics_assumed
     assert assumed.field_of_view == pytest.approx(60)
-    trained = Predictor(_Sized([60, 80], field_of_view=90.0), "toy", "none").scene(image)
+    trained = Predictor(_sized([60, 80], field_of_view=90.0), "toy", "none").scene(image)
     assert trained.intrinsics[0, 0] == pytest.approx(40)  # tan 45 degrees = 1: the focal length is half the width
     asked = plain.scene(image, field_of_view=90.0)
     assert not asked.intrinsics_assumed
@@ -187,7 +188,7 @@ def test_shipped_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(predictor_module, "WEIGHTS", tmp_path)
     for name in ("one", "two", "no_weights"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(json.dumps(_Sized([64, 96]).config))
+        (tmp_path / name / "config.json").write_text(json.dumps(_sized([64, 96]).config))
     for name in ("one", "two"):
         (tmp_path / name / "model.onnx").write_bytes(b"")
     assert list(list_models()) == ["one", "two"]
@@ -196,22 +197,6 @@ def test_shipped_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.Mo
         load("onne")
 
 
-class _Sized:
-    """A model of which only the config matters; it answers with depth 1."""
-
-    def __init__(self, size: list[int] | None, **training: object) -> None:
-        self.config: Any = {
-            "format": 1,
-            "method": "toy",
-            "diorama": "0",
-            "init": {},
-            "labels": None,
-            "export": {},
-            "depth": {"cap": 10.0, "unit": "m"},
-            "input": {"size": size, "multiple_of": 32},
-            "training": training,
-        }
-
-    def __call__(self, inputs: Any) -> Any:
-        images = inputs["image"]
-        return Prediction(depth=np.ones((len(images), 1, *images.shape[2:]), np.float32))
+def _sized(size: list[int] | None, **training: object) -> toy.SameModel:
+    """A model of which only the config matters."""
+    return toy.SameModel(toy.toy_config(size, classes=(), **training), depth=1)

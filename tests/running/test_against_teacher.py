@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import cv2
 import numpy as np
 import pytest
+import toy
 from numpy.typing import NDArray
 
 from diorama.cli import main
@@ -200,23 +200,11 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
         against_teacher(lambda inputs: Prediction(), Street(2), root, RULES, progress=False)
 
 
-class Twenty:
-    """A network of a photo that sees 20 m everywhere."""
-
-    config: Any = {
-        "format": 1, "method": "toy", "diorama": "0.1.0", "init": {}, "labels": None, "depth": {"cap": 80.0, "unit": "m"},
-        "input": {"size": [48, 96], "multiple_of": 32}, "training": {}, "export": {},
-    }  # fmt: skip
-
-    def __call__(self, inputs: Inputs) -> Prediction:
-        count, _, height, width = inputs["image"].shape
-        return Prediction(depth=np.full((count, 1, height, width), 20, np.float32))
-
-
 def test_the_command_compares_a_model_with_the_pseudo_labels_of_its_split(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "load", lambda *_, **__: predictor.Predictor(Twenty(), "twenty", "test"))
+    twenty = toy.SameModel(toy.toy_config([48, 96], classes=(), cap=80.0), depth=20)
+    monkeypatch.setattr(predictor, "load", lambda *_, **__: predictor.Predictor(twenty, "twenty", "test"))
     street = ["--data", "world_street", "--data.frames", "2", "--data.size", "[48,96]"]
     assert main(["pseudo-label", *street, "--splits", "test", "--out", str(tmp_path / "pseudo"), "--workers", "1"]) == 0
     words = ["evaluate", "twenty", *street, "--against", str(tmp_path / "pseudo"), "--out", str(tmp_path / "out")]
@@ -228,6 +216,6 @@ def test_the_command_compares_a_model_with_the_pseudo_labels_of_its_split(
     assert float(rows["views agree"]["teacher_abs_rel"]) < 0.5 * float(rows["views agree"]["model_abs_rel"])
     assert main([*words, "--overwrite", "--parser", "fcn"]) == 2
     assert "--against compares depth" in capsys.readouterr().err
-    Twenty.config["input"]["keys"] = ["sparse_depth"]
+    twenty.config["input"]["keys"] = ["sparse_depth"]
     assert main([*words, "--overwrite"]) == 2
     assert "twenty takes sparse_depth; --against compares networks of a photo" in capsys.readouterr().err

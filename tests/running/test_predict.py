@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
+import toy
 from PIL import Image
 
 from diorama.errors import ConfigError, DataError
 from diorama.prediction.predictor import Predictor
 from diorama.running.predict import next_run_folder, predict, read_intrinsics
-from diorama.types import Prediction
-
-
-class OneMetre:
-    """Class 0 and one metre everywhere."""
-
-    config: ClassVar[dict[str, object]] = {
-        "format": 1,
-        "method": "toy",
-        "diorama": "0",
-        "init": {},
-        "depth": {"cap": 10.0, "unit": "m"},
-        "training": {},
-        "export": {},
-        "labels": {"name": "one", "classes": ["all"], "palette": [[9, 9, 9]]},
-        "input": {"size": None, "multiple_of": 32},
-    }
-
-    def __call__(self, inputs):
-        images = inputs["image"]
-        return Prediction(*(np.ones((len(images), 1, *images.shape[2:]), np.float32) for _ in range(2)))
 
 
 @pytest.fixture
 def predictor() -> Predictor:
-    return Predictor(OneMetre(), "one", "by hand")
+    return Predictor(toy.SameModel(toy.toy_config(classes=("all",)), depth=1, logits=(1.0,)), "one", "by hand")
 
 
 def photo(path: Path, *, cut: bool = False) -> Path:

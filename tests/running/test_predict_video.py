@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import toy
 from numpy.typing import NDArray
 
 from diorama.cli import main
@@ -17,32 +18,11 @@ from diorama.prediction.predictor import Predictor, list_models
 from diorama.prediction.video import open_video, write_video
 from diorama.running.predict import predict
 from diorama.running.predict_video import Frames
-from diorama.types import Prediction
-
-
-class Greener:
-    """Class 1 where red is above one half; depth 1 + 4 * green metres."""
-
-    config: ClassVar[Any] = {
-        "format": 1,
-        "method": "toy",
-        "diorama": "0",
-        "init": {},
-        "depth": {"cap": 10.0, "unit": "m"},
-        "training": {},
-        "export": {},
-        "labels": {"name": "two", "classes": ["dark", "red"], "palette": [[9, 9, 9], [250, 0, 0]]},
-        "input": {"size": [32, 48], "multiple_of": 8},
-    }
-
-    def __call__(self, inputs: Any) -> Prediction:
-        red, green = inputs["image"][:, :1], inputs["image"][:, 1:2]
-        return Prediction(np.concatenate([np.full_like(red, 0.5), red], 1), 1 + 4 * green)
 
 
 @pytest.fixture
 def predictor() -> Predictor:
-    return Predictor(Greener(), "greener", "by hand")
+    return Predictor(toy.RedModel(toy.toy_config([32, 48])), "red", "by hand")
 
 
 def frame(number: int) -> NDArray[np.uint8]:
@@ -79,8 +59,8 @@ def test_a_video_becomes_a_video_and_a_record(predictor: Predictor, clip: Path, 
     record = json.loads((tmp_path / "out" / "clip.json").read_text())
     assert record["frames"] | {"predicted_per_second": 0} == {"predicted": 10, "every": 1, "in_file": 10, "predicted_per_second": 0}
     near, far = record["depth"]["colours"]
-    assert near == pytest.approx(1, abs=0.15)
-    assert far == pytest.approx(1 + 4 * 225 / 255, abs=0.15)
+    assert near == pytest.approx(4, abs=0.04)
+    assert far == pytest.approx(4 + 225 / 255, abs=0.05)
     assert record["semantic"]["shares"]["red"] == pytest.approx(0.52, abs=0.03)
 
 
@@ -92,7 +72,7 @@ def test_every_third_frame_keeps_the_length_in_time(predictor: Predictor, clip: 
     assert files(tmp_path / "few") == {"clip.json", "clip/000000.depth.png", "clip/000002.depth.png", "clip/000004.depth.png"}
     depth = cv2.imread(str(tmp_path / "few" / "clip" / "000004.depth.png"), cv2.IMREAD_UNCHANGED)
     assert depth is not None
-    assert np.median(depth) / 256 == pytest.approx(1 + 4 * 100 / 255, abs=0.15)
+    assert np.median(depth) / 256 == pytest.approx(4 + 100 / 255, abs=0.04)
 
 
 def test_a_folder_holds_photos_and_videos(predictor: Predictor, clip: Path, tmp_path: Path) -> None:

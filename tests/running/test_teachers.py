@@ -10,38 +10,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import toy
 from numpy.typing import NDArray
 
 from diorama.data import io, labels
 from diorama.data.labels import LabelSet, mapping
 from diorama.errors import ConfigError, DataError, ModelError, ShapeError
-from diorama.export.config import ModelConfig
 from diorama.prediction.predictor import Predictor
 from diorama.running.taught import labelled
 from diorama.running.teachers import ModelTeacher, load_teacher
-from diorama.types import Inputs, Prediction
 
 THREE = LabelSet("three", ("dark", "red", "other"), ((10, 20, 30), (200, 30, 40), (1, 2, 3)))
 
 
-def config(classes: tuple[str, ...], depth: bool = True) -> ModelConfig:
-    return {
-        "format": 1, "method": "toy", "diorama": "0.1.0", "init": {}, "depth": {"cap": 10.0, "unit": "m"} if depth else None,
-        "labels": {"name": "toy", "classes": list(classes), "palette": [[k, 1, 1] for k in range(len(classes))]},
-        "input": {"size": [64, 96], "multiple_of": 32}, "training": {}, "export": {},
-    }  # fmt: skip
-
-
-class Fixed:
-    """The same logits at every pixel, depth 4 m + green."""
-
-    def __init__(self, logits: tuple[float, ...], classes: tuple[str, ...]) -> None:
-        self.logits, self.config = logits, config(classes)
-
-    def __call__(self, inputs: Inputs) -> Prediction:
-        image = inputs["image"]
-        planes = np.stack([np.full_like(image[:, 0], value) for value in self.logits], 1)
-        return Prediction(planes, 4 + image[:, 1:2])
+def fixed(logits: tuple[float, ...], classes: tuple[str, ...]) -> toy.SameModel:
+    return toy.SameModel(toy.toy_config(toy.SIZE, classes), 4.0, logits)
 
 
 def photo(height: int = 64, width: int = 96) -> NDArray[np.uint8]:
@@ -78,7 +61,7 @@ def test_masses_of_mask_classification_are_shares_only_above_one() -> None:
 
 
 def test_a_model_says_what_predict_writes_and_how_sure_it_is() -> None:
-    predictor = Predictor(Fixed((0.0, 2.0), ("dark", "red")), "toy", "by hand")
+    predictor = Predictor(fixed((0.0, 2.0), ("dark", "red")), "toy", "by hand")
     teacher = ModelTeacher(predictor, THREE, unmapped="refuse")
     image = photo(50, 70)
     taught, scene = teacher(image, "a"), predictor.scene(image)
@@ -90,7 +73,7 @@ def test_a_model_says_what_predict_writes_and_how_sure_it_is() -> None:
 
 def test_nineteen_classes_become_seven_and_others_are_refused() -> None:
     logits = tuple(float(name in ("car", "truck", "building")) * 3 for name in labels.CITYSCAPES19.classes)
-    predictor = Predictor(Fixed(logits, labels.CITYSCAPES19.classes), "street", "by hand")
+    predictor = Predictor(fixed(logits, labels.CITYSCAPES19.classes), "street", "by hand")
     taught = ModelTeacher(predictor, labels.CITYSCAPES7)(photo(), "a")
     assert (taught.semantic == labels.CITYSCAPES7.classes.index("vehicle")).all()
     total = 3 * np.exp(3) + 16  # two vehicles are likely, four are not
@@ -102,7 +85,7 @@ def test_nineteen_classes_become_seven_and_others_are_refused() -> None:
 
 
 def test_unmapped_classes_are_ignored_when_asked(caplog: pytest.LogCaptureFixture) -> None:
-    predictor = Predictor(Fixed((3.0, 0.0), ("zebra", "red")), "zoo", "by hand")
+    predictor = Predictor(fixed((3.0, 0.0), ("zebra", "red")), "zoo", "by hand")
     with caplog.at_level(logging.WARNING, "diorama"):
         taught = ModelTeacher(predictor, THREE, unmapped="ignore")(photo(), "a")
     assert (taught.semantic == 255).all() and (taught.semantic_confidence == 0).all()
