@@ -22,6 +22,7 @@ from diorama.data.fixtures import WRITERS, write_cityscapes, write_folder, write
 from diorama.data.folder import Folder
 from diorama.data.labels import CITYSCAPES19, ISPRS6, NYU13, LabelSet
 from diorama.data.sparsify import Sparsify, sparsify
+from diorama.data.world.dataset import WorldStreet
 from diorama.types import Frame
 
 Change = Callable[[Frame], dict[str, Any]]
@@ -241,6 +242,12 @@ def test_the_reader_tells_of_ids_and_colours_of_own_folders(tmp_path: Path) -> N
     io.write_image(tmp_path / "colours/semantic/train/a.png", NYU13.colour(semantic))
     (tmp_path / "colours/dataset.yaml").write_text("classes: [a, b]\n")
     assert "a colour-coded label map" in check(Folder(tmp_path / "colours"))[0].text
+
+
+def test_things_before_the_sky_of_small_frames_are_no_mixed_depths() -> None:
+    drawn = WorldStreet(split="train", frames=6, size=(96, 192), style="mill", stereo=False)
+    frames: list[Frame] = [{"depth": frame["depth"]} for frame in drawn]
+    assert "resized_depth" not in rules(examined(frames, None))
 
 
 def test_sparse_depth_of_another_scale_than_dense_depth(scenes: Scenes) -> None:

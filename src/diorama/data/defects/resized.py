@@ -80,7 +80,7 @@ class Sunk(NamedTuple):
 
     key: str
     share: float
-    """Of the known pixels beside unknown ones, those below half of the largest depth around."""
+    """Of the known pixels beside unknown ones, those below half of the depth inside, or of the largest around where none is inside."""
     ratio: float
     """Median of sparse over dense depth; NaN where there are not both."""
 
@@ -126,10 +126,13 @@ def _sunk(depth: NDArray[np.float32]) -> float | None:
     if side > _WIDEST:  # so few points that their neighbours are other things
         return None
     beside = cv2.dilate((~known).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    most = cv2.dilate(depth, np.ones((side, side), np.uint8))
+    window = np.ones((side, side), np.uint8)
+    # things before an open sky are nearer than what is behind them, but not than their own pixels farther inside
+    inside = cv2.erode(np.where(known & ~beside, depth, np.float32(np.inf)), window, borderValue=np.inf)
+    whole = np.where(np.isfinite(inside), inside, cv2.dilate(depth, window))
     around = cv2.boxFilter(known.astype(np.float32), -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
     judged = known & beside & (around > 2.5)
-    return float((depth[judged] < 0.5 * most[judged]).mean()) if judged.sum() >= 100 else None
+    return float((depth[judged] < 0.5 * whole[judged]).mean()) if judged.sum() >= 100 else None
 
 
 LABELS = Rule("resized_labels", measure_labels, judge_labels)
