@@ -6,7 +6,7 @@ UV := $(BIN)/python -m uv
 STAMPS := .make
 TEST_FLAGS ?=
 
-.PHONY: env quickstart test lint docs requirements clean
+.PHONY: env quickstart test lint docs gallery notebooks requirements clean
 
 env: $(STAMPS)/package
 
@@ -41,6 +41,14 @@ lint: env
 
 docs: env
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+# The pictures of docs/gallery.md, by the commands below them there.
+gallery: env
+	OMP_NUM_THREADS=1 $(BIN)/python docs/generate_gallery.py
+
+# Runs the notebooks; `make docs` then shows what came out.
+notebooks: env
+	DIORAMA_NOTEBOOKS=$(CURDIR)/docs/_build/notebooks $(BIN)/python -m pytest -q tests/docs/test_notebooks.py
 
 requirements: $(STAMPS)/venv
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev --upgrade pyproject.toml -o requirements.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from pathlib import Path
 
 import yaml
@@ -18,7 +19,8 @@ author = "The diorama developers"
 copyright = author
 version = release = diorama.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+nb_execution_mode = "off"  # `make notebooks` executes them; their outputs are shown from then on
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_block"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "_generated", "results"]
@@ -34,6 +36,7 @@ html_show_sphinx = False
 suppress_warnings = ["ref.python"]  # two modules may have a function of one name
 
 GENERATED = Path(__file__).parent / "_generated"
+EXECUTED = Path(__file__).parent / "_build" / "notebooks"
 
 
 def generate(_: Sphinx) -> None:
@@ -71,6 +74,18 @@ def write(name: str, lines: list[str]) -> None:
     (GENERATED / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def with_outputs(_: Sphinx, page: str, source: list[str]) -> None:
+    """Show a notebook as `make notebooks` left it, if it still is that notebook: git keeps it without outputs."""
+    executed = EXECUTED / f"{page.removeprefix('notebooks/')}.ipynb"
+    if not page.startswith("notebooks/") or not executed.is_file():
+        return
+    kept = executed.read_text(encoding="utf-8")
+    cells = [[(cell["id"], "".join(cell["source"])) for cell in json.loads(text)["cells"]] for text in (source[0], kept)]
+    if cells[0] == cells[1]:
+        source[0] = kept
+
+
 def setup(app: Sphinx) -> None:
     """Generate before the pages are read."""
     app.connect("builder-inited", generate)
+    app.connect("source-read", with_outputs)
