@@ -33,6 +33,7 @@ def pseudo_label_data(words: Sequence[str]) -> int:
         raise ConfigError("where to? Add --out DIR, the folder of the pseudo labels.")
     from diorama.running.pseudo_label import TEACHER_KINDS, pseudo_label
     from diorama.running.pseudo_summary import text
+    from diorama.running.spread import read_shard
     from diorama.stereo.labelling import STEREO_KINDS, Labelling
 
     if own["teacher"] is None and (given := [key for key, usual in _OF_TEACHER.items() if own[key] != usual]):
@@ -42,8 +43,8 @@ def pseudo_label_data(words: Sequence[str]) -> int:
     labelling = Labelling(**asked, disparity_scale=_scale(own["disparity_scale"]), save=tuple(save))
     summary = pseudo_label(
         name, Path(own["out"]).expanduser(), data=settings, splits=own["splits"], labelling=labelling, teacher=own["teacher"],
-        labels=own["labels"], unmapped=own["unmapped"], depth_unit=own["depth_unit"], workers=own["workers"], shard=_shard(own["shard"]),
-        overwrite=own["overwrite"], limit=own["limit"], engine=own["engine"],
+        labels=own["labels"], unmapped=own["unmapped"], depth_unit=own["depth_unit"], workers=own["workers"],
+        shard=read_shard(own["shard"]), overwrite=own["overwrite"], limit=own["limit"], engine=own["engine"],
     )  # fmt: skip
     print("\n".join(text(summary.figures)))
     there = f", {summary.kept} were there already" if summary.kept else ""
@@ -75,13 +76,6 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--limit", type=int | None, metavar="N", help="only the first N frames of each split")
     parser.add_argument("--engine", type=str, default="processes", help="processes of this machine, or ray")
     parser.add_argument("--overwrite", action="store_true", help="make complete frames again, also with other settings")
-
-
-def _shard(text: str) -> tuple[int, int]:
-    first, slash, second = text.partition("/")
-    if not (slash and first.isdecimal() and second.isdecimal()):
-        raise ConfigError(f"--shard '{text}'. Write i/n with i from 1 to n, e.g. --shard 1/4.")
-    return int(first), int(second)
 
 
 def _scale(text: str) -> Any:

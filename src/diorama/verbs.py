@@ -75,7 +75,9 @@ def predict(words: Sequence[str]) -> int:
         "source",
         help="a photo (or sparse depth map), a video, a folder, a glob in quotes, a .txt list, a camera (webcam:0), or http(s)://...",
     )
-    parser.add_argument("--model", default=catalog.DEFAULT_MODEL, metavar="NAME", help="shipped model (see `diorama methods`), run folder, file")
+    parser.add_argument(
+        "--model", default=catalog.DEFAULT_MODEL, metavar="NAME", help="shipped model (see `diorama methods`), run folder, file"
+    )
     parser.add_argument("--image", type=Path, metavar="DIR", help="photos that go with sparse depth, paired by file name (or one file)")
     parser.add_argument("--sparse-depth", type=Path, metavar="DIR", help="sparse depth that goes with photos, for models that take both")
     parser.add_argument(
@@ -95,9 +97,10 @@ def predict(words: Sequence[str]) -> int:
         help="any of semantic depth json overlay ply panel; default: all but panel, of videos json and overlay",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace results of an earlier run")
+    parser.add_argument("--resume", action="store_true", help="keep photos all of whose results are there, make the others")
     parser.add_argument("--intrinsics", type=Path, metavar="FILE", help="camera matrix [px]: 9 numbers row by row, or fx fy cx cy")
     parser.add_argument("--field-of-view", type=float, metavar="DEGREES", help="angle over the photo's longer side, instead of intrinsics")
-    parser.add_argument("--backend", choices=("auto", "onnx", "torch"), default="auto")
+    parser.add_argument("--backend", choices=("auto", "onnx", "openvino", "torch"), default="auto")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, help="threads per photo; default: every core")
     parser.add_argument("--tile", type=int, metavar="PX", help="side of the tiles of a GeoTIFF; default: what the model was trained at")
@@ -107,12 +110,17 @@ def predict(words: Sequence[str]) -> int:
     parser.add_argument("--white", type=float, metavar="V", help="the value that is white, of TIFFs that are not 8-bit")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth frame of videos; default: 1, all")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of a video; default: its end, of a camera Ctrl-C")
+    parser.add_argument("--engine", default="processes", help="processes of this machine, or ray: all machines of a cluster")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes of one thread each; default: one with all; ray: one per device")
+    parser.add_argument("--shard", default="1/1", metavar="I/N", help="the I-th of N parts: one machine each, one --out")
     options = vars(parser.read(words))
     from diorama.prediction.mosaic import Tiling
     from diorama.prediction.sources import is_address
     from diorama.running.predict import predict as start
     from diorama.running.predict_video import Frames
+    from diorama.running.spread import read_shard
 
+    options["shard"] = read_shard(options["shard"])
     cut = {name: options.pop(name) for name in ("tile", "halo", "batch", "white")}
     bands = options.pop("bands")
     options["tiling"] = Tiling(**cut, bands=None if bands is None else tuple(bands))
@@ -121,9 +129,14 @@ def predict(words: Sequence[str]) -> int:
         if is_address(options["source"]):
             from diorama.running.download import downloaded
 
+            if options["engine"] == "ray":
+                raise ConfigError("--engine ray reads files that all machines see. Download the file, and give its path.")
             options["source"] = stack.enter_context(downloaded(options["source"]))
         summary = start(**options)
-    print(f"{len(summary.done)} of {len(summary.done) + len(summary.failed)} predicted in {summary.seconds:.1f} s: {summary.out}")
+    there = f", {len(summary.kept)} were there already" if summary.kept else ""
+    skipped = f", {len(summary.failed)} skipped" if summary.failed else ""
+    asked = len(summary.done) + len(summary.failed)
+    print(f"{len(summary.done)} of {asked} predicted in {summary.seconds:.1f} s{there}{skipped}: {summary.out}")
     return summary.exit_status
 
 

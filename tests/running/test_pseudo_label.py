@@ -552,33 +552,6 @@ def test_no_torch_is_needed(made: Path, tmp_path: Path) -> None:
     assert "3 labelled" in done.stdout
 
 
-def test_ray_gets_every_frame(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A stand-in for ray.data with the four calls that are made of it."""
-    import types
-
-    class Rows:
-        def __init__(self, rows: list[dict[str, Any]]) -> None:
-            self.rows = rows
-
-        def map(self, kind: Any, *, fn_constructor_kwargs: dict[str, Any], concurrency: int, num_cpus: int) -> Rows:
-            actor = kind(**fn_constructor_kwargs)
-            return Rows([actor(row) for row in self.rows])
-
-        def iter_rows(self) -> Any:
-            return iter(self.rows)
-
-    ray = types.ModuleType("ray")
-    ray.data = types.ModuleType("ray.data")  # type: ignore[attr-defined]
-    ray.data.from_items = Rows
-    monkeypatch.setitem(sys.modules, "ray", None)
-    assert "needs ray" in failure(capsys, made, tmp_path / "none", "--engine", "ray")
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setitem(sys.modules, "ray.data", ray.data)
-    assert run(made, tmp_path / "ray", "--engine", "ray") == 0
-    assert run(made, tmp_path / "here") == 0
-    assert tree(tmp_path / "ray") == tree(tmp_path / "here")
-
-
 def test_a_folder_that_cannot_be_written_is_told(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert "Choose another --out" in failure(capsys, made, tmp_path / "file")

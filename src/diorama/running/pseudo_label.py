@@ -19,9 +19,10 @@ from diorama.errors import ConfigError, DataError
 from diorama.parsing import plain
 from diorama.running.pairs import Frames, open_images, open_pairs
 from diorama.running.progress import frames_bar
-from diorama.running.pseudo_pool import Done, Engine, Task, cores, spread
+from diorama.running.pseudo_pool import Done, Task, spread
 from diorama.running.pseudo_summary import figures
 from diorama.running.pseudo_worker import Job
+from diorama.running.spread import Engine, check_shard
 from diorama.stereo.labeller import Labeller
 from diorama.stereo.labelling import Labelling
 from diorama.stereo.pseudo_folder import FORMAT, PseudoFolder, alone, begin, write_json
@@ -87,7 +88,7 @@ def pseudo_label(
         labels: name of the label set that the teacher's classes are brought to; None: that of the data set, else the teacher's own.
         unmapped: see `load_teacher`.
         depth_unit: see `load_teacher`.
-        workers: processes; None: as many as there are cores.
+        workers: processes; None: as many as there are cores, under ray in the whole cluster.
         shard: (i, n): every n-th frame from the i-th on, i from 1: n machines that share `out` divide the work.
         overwrite: make frames again that are complete, and take other settings than the folder was made with.
         limit: only the first so many frames of each split.
@@ -117,12 +118,12 @@ def pseudo_label(
         job = Job(out, {split: part.dataset for split, part in frames.items()}, labelling, stereo, print_of, label_set, asked)
         summary = LabelSummary(out)
         tasks, records = _tasks(job, frames, shard, limit, summary, overwrite=overwrite)
-        count = max(1, min(len(tasks), workers or cores()))
+        count, results = spread(engine, job, tasks, workers)
         log.info("%d frames to label, %d complete; %d at a time", len(tasks), summary.kept, count)
         if stereo and tasks:
             log.info("%s", labelling.searched)
         with frames_bar("pseudo-label", len(tasks), started, shown=progress) as advance:
-            records += _label(spread(engine, job, tasks, count), job, summary, advance)
+            records += _label(results, job, summary, advance)
         summary.figures = figures(records, summary.failed)
         write_json(out / ("summary.json" if shard[1] == 1 else f"summary-{shard[0]}-of-{shard[1]}.json"), summary.figures)
     summary.seconds = time.monotonic() - started
@@ -147,8 +148,7 @@ def _label(results: Iterator[Done], job: Job, summary: LabelSummary, advance: Ca
 
 
 def _check(shard: tuple[int, int], limit: int | None, workers: int | None, splits: Sequence[str]) -> None:
-    if not 1 <= shard[0] <= shard[1]:
-        raise ConfigError(f"shard {shard[0]}/{shard[1]}. Write i/n with i from 1 to n, e.g. 1/4, 2/4, 3/4 and 4/4 on four machines.")
+    check_shard(shard)
     for flag, value in (("--limit", limit), ("--workers", workers)):
         if value is not None and value < 1:
             raise ConfigError(f"{flag} {value}. Choose 1 or more.")

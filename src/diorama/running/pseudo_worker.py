@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -157,40 +152,18 @@ class Worker:
         return now
 
 
-_worker: Worker | UserError | None = None
+def begin(job: Job) -> Callable[[str, int], tuple[dict[str, Any] | None, str]]:
+    """Set a process up; what comes back gives the record of a frame, or None and why it was skipped.
 
+    Raises:
+        UserError: no frame can be labelled: a model, matcher or teacher cannot be loaded.
+    """
+    worker = Worker(job)
 
-def begin(job: Job) -> None:
-    """Set this process up: one thread, no Ctrl-C of its own, gone when its parent is."""
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if (parent := multiprocessing.parent_process()) is not None:
+    def labelled(split: str, index: int) -> tuple[dict[str, Any] | None, str]:
+        try:
+            return worker.label(split, index), ""
+        except UserError as error:
+            return None, str(error)
 
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        # a parent that is killed outright closes nothing: its processes would wait for work for ever
-        threading.Thread(target=follow, daemon=True).start()
-    cv2.setNumThreads(1)
-    try:
-        _worker = Worker(job)
-    except UserError as error:  # told when the first frame is asked for: a process that fails to start breaks the pool without a word
-        _worker = error
-
-
-def label(split: str, index: int) -> tuple[dict[str, Any] | None, str]:
-    """Record of the frame, or None and why it was skipped."""
-    if isinstance(_worker, UserError):
-        raise _worker
-    assert _worker is not None
-    return labelled(_worker, split, index)
-
-
-def labelled(worker: Worker, split: str, index: int) -> tuple[dict[str, Any] | None, str]:
-    """As `label`, of a worker in hand."""
-    try:
-        return worker.label(split, index), ""
-    except UserError as error:
-        return None, str(error)
+    return labelled

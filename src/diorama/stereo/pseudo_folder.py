@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,8 @@ from diorama.data.base import SceneDataset
 from diorama.data.labels import CITYSCAPES19, CITYSCAPES19_TO_34, CITYSCAPES34_TO_19, LabelSet, convert
 from diorama.errors import ConfigError, DataError, suggest
 from diorama.stereo.files import read_disparity, write_disparity
+
+log = logging.getLogger("diorama")
 
 FORMAT = 1
 SETTINGS = "pseudo.json"
@@ -224,8 +227,15 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = 
 
 
 @contextmanager
-def alone(root: Path, name: str) -> Iterator[None]:
+def alone(root: Path, name: str, what: str = "the same pseudo labels") -> Iterator[None]:
     """Inside, this process is the only one that does the part `name` of the folder; the system lets go of it when the process ends.
+
+    A file system that keeps no locks keeps nobody out.
+
+    Args:
+        root: the folder, made if need be.
+        name: of the part; a hidden file is called so meanwhile.
+        what: is made, for the message.
 
     Raises:
         DataError: another process does it.
@@ -245,10 +255,10 @@ def alone(root: Path, name: str) -> Iterator[None]:
                 return
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DataError(f"{root}: another process is making {what}. Wait for it, or give each a --shard.") from error
             except OSError as error:
-                raise DataError(
-                    f"{root}: another process is making the same pseudo labels. Wait for it, or give each a --shard."
-                ) from error
+                log.debug("%s: no locks here (%s)", root, error.strerror)
             # who had it before may have removed the file meanwhile: a lock on what has no name keeps nobody out
             if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
                 continue
