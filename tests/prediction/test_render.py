@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from diorama.data.labels import LabelSet
 from diorama.prediction import render
@@ -72,16 +70,6 @@ def test_the_legend_shows_the_colours_of_the_classes_there_are() -> None:
 def test_shares_are_parts_of_all_pixels_largest_first() -> None:
     semantic = np.array([[0, 2, 2, 255]], np.uint8)
     assert render.class_shares(semantic, 3) == [(2, 0.5), (0, 0.25)]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.floats(0.01, 200), st.floats(1.02, 50))
-def test_ticks_are_few_even_and_inside(near: float, ratio: float) -> None:
-    far = near * ratio
-    ticks = render._ticks(near, far)
-    assert 2 <= len(ticks) <= 7
-    assert all(near - 1e-6 <= tick <= far + 1e-6 for tick in ticks)
-    assert np.ptp(np.diff(ticks)) < 1e-5
 
 
 def test_a_picture_is_fitted_into_its_box() -> None:

@@ -14,6 +14,7 @@ from diorama.data import io
 from diorama.data.base import SceneDataset
 from diorama.data.cache import resize_image, resize_nearest
 from diorama.data.labels import LabelSet
+from diorama.data.ticks import even_ticks, log_ticks
 from diorama.errors import ConfigError, DataError
 from diorama.types import IGNORE, Frame
 
@@ -21,6 +22,7 @@ Picture = NDArray[np.uint8]
 
 _PAPER, _INK, _FAINT, _UNKNOWN = (24, 26, 31), (233, 235, 240), (150, 155, 166), (52, 55, 62)
 _GAP, _BAR, _HEAD = 8, 62, 30
+_TICK_APART = 14.0
 _TITLES = {
     "image": "image",
     "right": "right view",
@@ -59,6 +61,10 @@ class Scale(NamedTuple):
             return self.low + part * (self.high - self.low)
         floor = max(self.low, 1e-3)
         return float(floor * (max(self.high, floor * 1.01) / floor) ** part)
+
+    def ticks(self, most: int) -> list[float]:
+        """Round values from low to high."""
+        return even_ticks(self.low, self.high, most) if self.linear else log_ticks(max(self.low, 1e-3), self.high, most)
 
 
 def plot(dataset: SceneDataset, out: str | Path, frames: int = 6, width: int = 320, *, overwrite: bool = False) -> Path:
@@ -194,12 +200,15 @@ def _bar(height: int, scale: Scale, *, shares: bool = False) -> Picture:
     column = (values if shares else np.maximum(values, 1e-6))[:, None].repeat(12, axis=1)  # 0 would be "unknown"
     canvas.paste(Image.fromarray(_share_colours(column) if shares else _value_colours(column, scale)), (4, 6))
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=11)
-    ticks = max(2, min(5, height // 32))
-    for part in np.linspace(0, 1, ticks):
-        y = 6 + part * (height - 13)
-        value = scale.value(1 - part if falling else part)
+    last = -_TICK_APART
+    for value in sorted(scale.ticks(max(2, height // 32)), reverse=falling):
+        part = float(scale.parts(np.array([value], np.float32))[0])
+        y = 6 + (1 - part if falling else part) * (height - 13)
+        if y - last < _TICK_APART:
+            continue
+        last = y
         draw.line((16, y, 19, y), fill=_INK)
-        draw.text((22, y), f"{value:.2f}" if value < 10 else f"{value:.0f}", font=font, fill=_INK, anchor="lm")
+        draw.text((22, y), f"{value:g}", font=font, fill=_INK, anchor="lm")
     return np.asarray(canvas)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from diorama.data.labels import LabelSet
+from diorama.data.ticks import even_ticks
 from diorama.types import IGNORE
 
 Picture = NDArray[np.uint8]
@@ -110,7 +111,7 @@ def colour_bar(near: float, far: float, width: int) -> Picture:
     font = ImageFont.load_default(size=13)
     metres = np.linspace(near, far, width, dtype=np.float32)
     canvas.paste(Image.fromarray(depth_colours(np.repeat(metres[None], 12, 0), near, far)), (0, 6))
-    for value in _ticks(near, far):
+    for value in even_ticks(near, far):
         x = (value - near) / (far - near) * (width - 1)
         text = f"{value:g} m"
         half = draw.textlength(text, font=font) / 2
@@ -238,12 +239,3 @@ def _innermost(mask: NDArray[np.bool_]) -> tuple[float, float, float] | None:
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _ticks(near: float, far: float) -> list[float]:
-    """Round metres between near and far, about six of them."""
-    rough = (far - near) / 6
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough)
-    first = math.ceil(near / step)
-    return [round(i * step, 6) for i in range(first, math.floor(far / step + 1e-9) + 1)]

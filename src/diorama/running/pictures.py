@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diorama.data.labels import LabelSet
+from diorama.data.ticks import even_ticks
 from diorama.prediction.render import depth_colours, depth_range, thickened
 from diorama.running.examples import Example
 from diorama.types import IGNORE
@@ -145,8 +146,7 @@ def data_uri(picture: Picture, photo: bool = False) -> str:
 def _depth_bar(near: float, far: float) -> Bar:
     ramp = np.geomspace(max(near, 1e-3), max(far, 2e-3), 240, dtype=np.float32)
     low, high = np.log(ramp[0]), np.log(ramp[-1])
-    step = _nice((ramp[-1] - ramp[0]) / 8)
-    values = step * np.arange(np.ceil(ramp[0] / step), np.floor(ramp[-1] / step) + 1)
+    values = even_ticks(float(ramp[0]), float(ramp[-1]), 8)
     ticks = [(float(100 * (np.log(value) - low) / (high - low)), f"{value:.4g}") for value in values]
     return Bar(data_uri(depth_colours(np.tile(ramp, (8, 1)), near, far)), _spaced(ticks))
 
@@ -155,12 +155,6 @@ def _error_bar(top: float) -> Bar:
     ramp = np.tile(np.linspace(0, top, 240), (8, 1))
     texts = [f"{top * part:.2g}" for part in (0, 0.25, 0.5, 0.75)] + [f"≥ {top:.2g}"]
     return Bar(data_uri(error_colours(ramp, top)), tuple((25.0 * at, text) for at, text in enumerate(texts)))
-
-
-def _nice(step: float) -> float:
-    """The next of 1, 2, 5 times a power of ten that is not below `step`."""
-    power = 10.0 ** np.floor(np.log10(step))
-    return float(next(part * power for part in (1, 2, 5, 10) if part * power >= step * (1 - 1e-9)))
 
 
 def _spaced(ticks: list[tuple[float, str]], least: float = 11.0) -> tuple[tuple[float, str], ...]:
