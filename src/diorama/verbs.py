@@ -71,6 +71,36 @@ def predict(words: Sequence[str]) -> int:
         "GeoTIFFs of any size go tile by tile into GeoTIFFs of the same place; a video becomes a video of photo, classes and depth.",
         "diorama predict photos/ --out results --save overlay depth",
     )
+    _add_of_predict(parser)
+    options = vars(parser.read(words))
+    from diorama.prediction.mosaic import Tiling
+    from diorama.prediction.sources import is_address
+    from diorama.running.predict import Parts
+    from diorama.running.predict import predict as start
+    from diorama.running.predict_video import Frames
+    from diorama.running.spread import read_shard
+
+    options["parts"] = Parts(options.pop("engine"), options.pop("workers"), read_shard(options.pop("shard")))
+    cut = {name: options.pop(name) for name in ("tile", "halo", "batch", "white")}
+    bands = options.pop("bands")
+    options["tiling"] = Tiling(**cut, bands=None if bands is None else tuple(bands))
+    options["frames"] = Frames(options.pop("every"), options.pop("frames"))
+    with ExitStack() as stack:
+        if is_address(options["source"]):
+            from diorama.running.download import downloaded
+
+            if options["parts"].engine == "ray":
+                raise ConfigError("--engine ray reads files that all machines see. Download the file, and give its path.")
+            options["source"] = stack.enter_context(downloaded(options["source"]))
+        summary = start(**options)
+    there = f", {len(summary.kept)} were there already" if summary.kept else ""
+    skipped = f", {len(summary.failed)} skipped" if summary.failed else ""
+    asked = len(summary.done) + len(summary.failed)
+    print(f"{len(summary.done)} of {asked} predicted in {summary.seconds:.1f} s{there}{skipped}: {summary.out}")
+    return summary.exit_status
+
+
+def _add_of_predict(parser: VerbParser) -> None:
     parser.add_argument(
         "source",
         help="a photo (or sparse depth map), a video, a folder, a glob in quotes, a .txt list, a camera (webcam:0), or http(s)://...",
@@ -113,31 +143,6 @@ def predict(words: Sequence[str]) -> int:
     parser.add_argument("--engine", default="processes", help="processes of this machine, or ray: all machines of a cluster")
     parser.add_argument("--workers", type=int, metavar="N", help="processes of one thread each; default: one with all; ray: one per device")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="the I-th of N parts: one machine each, one --out")
-    options = vars(parser.read(words))
-    from diorama.prediction.mosaic import Tiling
-    from diorama.prediction.sources import is_address
-    from diorama.running.predict import predict as start
-    from diorama.running.predict_video import Frames
-    from diorama.running.spread import read_shard
-
-    options["shard"] = read_shard(options["shard"])
-    cut = {name: options.pop(name) for name in ("tile", "halo", "batch", "white")}
-    bands = options.pop("bands")
-    options["tiling"] = Tiling(**cut, bands=None if bands is None else tuple(bands))
-    options["frames"] = Frames(options.pop("every"), options.pop("frames"))
-    with ExitStack() as stack:
-        if is_address(options["source"]):
-            from diorama.running.download import downloaded
-
-            if options["engine"] == "ray":
-                raise ConfigError("--engine ray reads files that all machines see. Download the file, and give its path.")
-            options["source"] = stack.enter_context(downloaded(options["source"]))
-        summary = start(**options)
-    there = f", {len(summary.kept)} were there already" if summary.kept else ""
-    skipped = f", {len(summary.failed)} skipped" if summary.failed else ""
-    asked = len(summary.done) + len(summary.failed)
-    print(f"{len(summary.done)} of {asked} predicted in {summary.seconds:.1f} s{there}{skipped}: {summary.out}")
-    return summary.exit_status
 
 
 def evaluate(words: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -27,15 +27,15 @@ from diorama.prediction.sources import SourceImage, camera_number, find_images
 from diorama.prediction.video import check_every
 from diorama.running import predict_video as videos
 from diorama.running.predict_checks import BY_THE_MODEL, camera_of, check_kinds, check_second, kinds_of_videos, read_intrinsics, tiles_of
-from diorama.running.predict_job import How, Job
-from diorama.running.predict_spread import Parts, check_many, check_parts, everywhere, in_many, one_by_one
+from diorama.running.predict_job import Files, How, Job
+from diorama.running.predict_spread import ALONE, Parts, everywhere, in_many, one_by_one
 from diorama.running.predict_targets import clean, divided
 from diorama.running.predict_video import Frames
 from diorama.running.progress import frames_bar
-from diorama.running.spread import Done, Engine, Share
+from diorama.running.spread import Done
 from diorama.stereo.pseudo_folder import alone
 
-__all__ = ["PredictSummary", "next_run_folder", "predict", "read_intrinsics"]
+__all__ = ["Parts", "PredictSummary", "next_run_folder", "predict", "read_intrinsics"]
 
 log = logging.getLogger("diorama")
 
@@ -88,9 +88,7 @@ def predict(
     threads: int | None = None,
     tiling: Tiling = BY_THE_MODEL,
     frames: Frames = ALL_FRAMES,
-    engine: Engine = "processes",
-    workers: int | None = None,
-    shard: tuple[int, int] = (1, 1),
+    parts: Parts = ALONE,
     progress: bool = True,
 ) -> PredictSummary:
     """Predict on every photo, video or sparse depth map of `source`; results go below `out`, the source's folder tree mirrored.
@@ -110,78 +108,103 @@ def predict(
         intrinsics: camera matrix of the photos [px] as an array or a text file of 9 (row by row) or 4 (fx fy cx cy) numbers.
         field_of_view: instead of intrinsics, the angle over the photo's longer side [degrees].
         backend: see `diorama.load`.
-        device: see `diorama.load`; under ray, "cuda" gives each actor a GPU of its own.
+        device: see `diorama.load`.
         threads: see `diorama.load`; of several processes each has one.
         tiling: how GeoTIFFs are cut into tiles; with a side of tiles, photos are, too, and their results are TIFFs.
         frames: which frames of videos.
-        engine: processes of this machine, or a `ray.data` job (extra `ray`), whose machines all see source and `out` under these paths.
-        workers: processes, or actors; None: this process alone, or an actor for each device of the cluster.
-        shard: (i, n): every n-th file from the i-th on, i from 1: n machines that share `out` divide the work.
+        parts: in which processes, on which machines, and which part of the files.
         progress: show a progress bar when it takes longer than two seconds.
 
     Raises:
         DataError: nothing to predict on, `out` is a file, or results exist already and neither `overwrite` nor `resume` is set.
-        ConfigError: an unknown kind in `save` or nothing but one that the model lacks, an impossible field of view,
-            an impossible depth scale or tile, both of intrinsics and field of view, or what the model, the source or the engine has no
-            use for.
+        ConfigError: an unknown kind in `save` or nothing but one that the model lacks, an impossible camera, depth scale or tile, or
+            what the model, the source or other settings have no use for.
         ModelError: the model cannot be loaded.
         WorkerDiedError: one of several processes was ended from outside.
     """
-    started = time.monotonic()
-    kinds = check_save(DEFAULT_SAVE if save is None else save)
-    check_scale(depth_scale)
-    check_every(frames.every, frames.most)
-    camera: dict[str, Any] = {"intrinsics": camera_of(intrinsics, field_of_view), "field_of_view": field_of_view}
-    path, number = Path(str(source)), camera_number(source)
-    many = engine == "ray" or (workers or 1) > 1
-    check_parts(engine, workers, shard, out, overwrite=overwrite, resume=resume)
-    if many:
-        check_many(model, engine, device, number)
-    folder = _out_folder(out, path)
-    how = {"backend": backend, "device": device, "threads": threads}
-    predictor = model if isinstance(model, Predictor) else load(model, **_here(how, engine))
-    check_kinds(predictor, kinds)
-    items = _items(path, number, folder, predictor.inputs[0])
     second = {key: where for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None}
-    films = [item.path for item in items if item.is_video or number is not None]
-    of_videos = kinds_of_videos(predictor, films, None if save is None else kinds, second)
-    ways: dict[Path, How] = dict.fromkeys(films, "video")
-    with quiet(item.path for item in items):
-        tiles = tiles_of(predictor, (item for item in items if item.path not in ways), kinds, tiling)
-    ways |= dict.fromkeys(tiles, "tiles")
     points = {"depth_scale": depth_scale, "calibration": calibration}
-    job = Job(folder, kinds, of_videos, second, points, camera, tiling, frames, number)
-    check_second(predictor, items, second, calibration, depth_scale)
-    items = items[shard[0] - 1 :: shard[1]]
-    parts = Parts(engine, workers, Share(threads or 1, gpu=device.startswith("cuda")), {"source": everywhere(model), **how})
+    camera = {"intrinsics": camera_of(intrinsics, field_of_view), "field_of_view": field_of_view}
+    how = {"backend": backend, "device": device, "threads": threads}
+    asked = _Asked(model, source, out, second, points, camera, None if save is None else check_save(save), how, tiling, frames, parts)
+    return _predicted(asked, overwrite=overwrite, resume=resume, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What `predict` was given; see there, and `Job`."""
+
+    model: str | Path | Predictor
+    source: str | Path | int
+    out: str | Path | None
+    second: dict[str, str | Path]
+    points: dict[str, Any]
+    camera: dict[str, Any]
+    save: list[str] | None
+    how: dict[str, Any]
+    """Arguments of `load`, but for the model."""
+    tiling: Tiling
+    frames: Frames
+    parts: Parts
+
+
+def _predicted(asked: _Asked, *, overwrite: bool, resume: bool, progress: bool) -> PredictSummary:
+    started = time.monotonic()
+    check_scale(asked.points["depth_scale"])
+    check_every(asked.frames.every, asked.frames.most)
+    number, parts = camera_number(asked.source), asked.parts
+    parts.check(asked.out, overwrite=overwrite, resume=resume)
+    if parts.many:
+        parts.check_many(asked.model, asked.how["device"], number)
+    folder = _out_folder(asked.out, Path(str(asked.source)))
+    # where a ray job is begun there may be no GPU
+    here = {**asked.how, "device": "cpu"} if parts.engine == "ray" else asked.how
+    predictor = asked.model if isinstance(asked.model, Predictor) else load(asked.model, **here)
+    job, files, tiles = _checked(asked, predictor, folder, number)
+    files = files.part(parts.shard)
     summary = PredictSummary(folder)
     with ExitStack() as stack:
-        if many or resume or shard[1] > 1:
-            stack.enter_context(alone(folder, f"predict-{shard[0]}-of-{shard[1]}", "the same predictions"))
-            clean(items, ways, job)
-        left, kept = divided(items, ways, job, predictor, overwrite=overwrite, resume=resume)
-        summary.kept = [item.path for item in kept]
-        if many:
-            stack.callback(clean, left, ways, job)
-        total = len(left) if many else sum(_length(item.path, ways, tiles, frames, number) for item in left)
-        with frames_bar("predict", total, started, shown=progress) as advance:
-            results = in_many(parts, job, left, ways, advance) if many else one_by_one(predictor, job, left, ways, advance)
-            _collect(left, results, summary)
+        if parts.many or resume or parts.shard[1] > 1:
+            stack.enter_context(alone(folder, f"predict-{parts.shard[0]}-of-{parts.shard[1]}", "the same predictions"))
+            clean(files, job)
+        files, summary.kept = divided(files, job, predictor, overwrite=overwrite, resume=resume)
+        if parts.many:
+            stack.callback(clean, files, job)
+        total = len(files) if parts.many else sum(_length(item.path, files, tiles, job) for item in files.items)
+        advance = stack.enter_context(frames_bar("predict", total, started, shown=progress))
+        model = {"source": everywhere(asked.model), **asked.how}
+        _collect(files, in_many(parts, model, job, files, advance) if parts.many else one_by_one(predictor, job, files, advance), summary)
     summary.seconds = time.monotonic() - started
     return summary
 
 
-def _length(path: Path, ways: Mapping[Path, How], tiles: Mapping[Path, int], frames: Frames, number: int | None) -> int:
+def _checked(asked: _Asked, predictor: Predictor, folder: Path, number: int | None) -> tuple[Job, Files, dict[Path, int]]:
+    """What is done, with which files, and of those that go tile by tile how many tiles they have."""
+    kinds = check_save(DEFAULT_SAVE) if asked.save is None else asked.save
+    check_kinds(predictor, kinds)
+    items = _items(Path(str(asked.source)), number, folder, predictor.inputs[0])
+    films = [item.path for item in items if item.is_video or number is not None]
+    of_videos = kinds_of_videos(predictor, films, asked.save, asked.second)
+    ways: dict[Path, How] = dict.fromkeys(films, "video")
+    with quiet(item.path for item in items):
+        tiles = tiles_of(predictor, (item for item in items if item.path not in ways), kinds, asked.tiling)
+    ways |= dict.fromkeys(tiles, "tiles")
+    check_second(predictor, items, asked.second, asked.points["calibration"], asked.points["depth_scale"])
+    job = Job(folder, kinds, of_videos, asked.second, asked.points, asked.camera, asked.tiling, asked.frames, number)
+    return job, Files(items, ways), tiles
+
+
+def _length(path: Path, files: Files, tiles: Mapping[Path, int], job: Job) -> int:
     """Photos, tiles or frames of a file."""
-    if ways.get(path) != "video":
+    if files.ways.get(path) != "video":
         return tiles.get(path, 1)
-    return videos.count_frames(path, frames) if number is None else frames.most or 1
+    return videos.count_frames(path, job.frames) if job.number is None else job.frames.most or 1
 
 
-def _collect(items: Sequence[SourceImage], results: Iterable[Done], summary: PredictSummary) -> None:
+def _collect(files: Files, results: Iterable[Done], summary: PredictSummary) -> None:
     """Note what was done; what is wrong with a file is told, and it is skipped."""
     for number, suffixes, why in results:
-        item = items[number]
+        item = files.items[number]
         if suffixes is None:
             summary.failed.append((item.path, why))
             log.warning("skipped %s", why if str(item.path) in why else f"{item.path}: {why}")
@@ -192,11 +215,6 @@ def _collect(items: Sequence[SourceImage], results: Iterable[Done], summary: Pre
 
 _SHARED: dict[tuple[str, ...], tuple[str, ...]] = {}
 """One tuple for all photos with the same kinds of results."""
-
-
-def _here(how: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
-    """How this process loads the model; where a ray job is begun there may be no GPU."""
-    return {**how, "device": "cpu"} if engine == "ray" else dict(how)
 
 
 def _out_folder(out: str | Path | None, source: Path) -> Path:

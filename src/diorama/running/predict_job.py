@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
@@ -21,6 +21,26 @@ from diorama.running.spread import Work
 
 How = Literal["photo", "tiles", "video"]
 _SUFFIXES = {"photo": SUFFIXES, "tiles": mosaic.SUFFIXES}
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is predicted on."""
+
+    items: Sequence[SourceImage]
+    ways: Mapping[Path, How]
+    """Of all that are no photos."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def how(self, item: SourceImage) -> How:
+        """What is done with one of them."""
+        return self.ways.get(item.path, "photo")
+
+    def part(self, shard: tuple[int, int]) -> Files:
+        """The i-th of n parts, for (i, n)."""
+        return Files(self.items[shard[0] - 1 :: shard[1]], self.ways)
 
 
 @dataclass(frozen=True)

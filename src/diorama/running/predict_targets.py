@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from diorama.errors import DataError
 from diorama.prediction.predictor import Predictor
 from diorama.prediction.result import SUFFIXES
 from diorama.prediction.sources import SourceImage
-from diorama.running.predict_job import How, Job
+from diorama.running.predict_job import Files, How, Job
 
 _TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.[a-z0-9]+)")
 """What `data.io.replacing` calls a file before it is whole: its stem and its suffix."""
@@ -40,9 +40,7 @@ class Listing:
         return name in self._names[folder]
 
 
-def divided(
-    items: Sequence[SourceImage], ways: Mapping[Path, How], job: Job, predictor: Predictor, *, overwrite: bool, resume: bool
-) -> tuple[list[SourceImage], list[SourceImage]]:
+def divided(files: Files, job: Job, predictor: Predictor, *, overwrite: bool, resume: bool) -> tuple[Files, list[Path]]:
     """The files to predict on, and with `resume` those of which all results are there.
 
     Refused before the first one, so that no run stops half-way over a file that was there before.
@@ -52,24 +50,24 @@ def divided(
             are of another model.
     """
     if not job.out.is_dir():
-        return list(items), []
+        return files, []
     there = Listing()
     taken: list[str] = []
     kept: list[SourceImage] = []
     left: list[SourceImage] = []
-    for item in items:
-        how = ways.get(item.path, "photo")
+    for item in files.items:
+        how = files.how(item)
         stem, suffixes = os.path.join(job.out, item.stem), job.suffixes(how)  # noqa: PTH118 (five paths each, of a million)
         taken += [path for suffix in dict.fromkeys(suffixes.values()) if (path := f"{stem}{suffix}") in there]
         (kept if resume and _whole(stem, suffixes, how, predictor, there) else left).append(item)
     if taken:
-        _check_sources(items, taken)
+        _check_sources(files.items, taken)
     if taken and not overwrite and not resume:
         more = f" and {len(taken) - 1} more exist" if len(taken) > 1 else " exists"
         raise DataError(f"{taken[0]}{more} already. Pass --overwrite, --resume to make what is missing, or choose another --out.")
-    if kept and "json" in job.suffixes(ways.get(kept[0].path, "photo")):
+    if kept and "json" in job.suffixes(files.how(kept[0])):
         _check_model(job.out / f"{kept[0].stem}.json", predictor)
-    return left, kept
+    return Files(left, files.ways), [item.path for item in kept]
 
 
 def _whole(stem: str, suffixes: Mapping[str, str], how: How, predictor: Predictor, there: Listing) -> bool:
@@ -107,12 +105,12 @@ def _check_model(path: Path, predictor: Predictor) -> None:
         raise DataError(f"{path}: made by a model of {differs[0]} {old}, not {new}. Choose another --out, or renew all with --overwrite.")
 
 
-def clean(items: Iterable[SourceImage], ways: Mapping[Path, How], job: Job) -> int:
+def clean(files: Files, job: Job) -> int:
     """Remove what killed processes left of these files: temporary ones beside their results. Returns how many."""
     found: dict[str, list[str]] = {}
     of_frames: list[str] = []
     seen: set[str] = set()
-    for folder, stem, how in _places(items, ways, job):
+    for folder, stem, how in _places(files, job):
         if folder not in seen:
             seen.add(folder)
             for path, name in _temporaries(folder):
@@ -120,7 +118,7 @@ def clean(items: Iterable[SourceImage], ways: Mapping[Path, How], job: Job) -> i
         if how == "video":
             of_frames += [path for path, name in _temporaries(stem) if _OF_A_FRAME.fullmatch(name)]
     if found:
-        for _, stem, how in _places(items, ways, job):
+        for _, stem, how in _places(files, job):
             for suffix in job.suffixes(how).values():
                 of_frames += found.pop(f"{stem}{suffix}", [])
     for path in of_frames:
@@ -128,11 +126,11 @@ def clean(items: Iterable[SourceImage], ways: Mapping[Path, How], job: Job) -> i
     return len(of_frames)
 
 
-def _places(items: Iterable[SourceImage], ways: Mapping[Path, How], job: Job) -> Iterator[tuple[str, str, How]]:
+def _places(files: Files, job: Job) -> Iterator[tuple[str, str, How]]:
     """Folder of the results of each file, their path without suffix, and how they are made."""
-    for item in items:
+    for item in files.items:
         stem = os.path.join(job.out, item.stem)  # noqa: PTH118
-        yield os.path.dirname(stem), stem, ways.get(item.path, "photo")  # noqa: PTH120
+        yield os.path.dirname(stem), stem, files.how(item)  # noqa: PTH120
 
 
 def _temporaries(folder: str) -> list[tuple[str, str]]:

@@ -34,7 +34,7 @@ def room(share: Share) -> int:
     """How many actors the cluster, as it is now, has devices for.
 
     Raises:
-        ConfigError: ray is not installed or cannot be reached, or has no GPU where one is asked for.
+        ConfigError: ray is not installed or cannot be reached, or has no core, or no GPU where one is asked for.
     """
     there = _connected().cluster_resources()
     if share.gpu:
@@ -43,7 +43,9 @@ def room(share: Share) -> int:
         return int(there["GPU"])
     if there.get("GPU", 0) >= 1:
         log.info("ray sees %d GPUs, which --device cuda would use, one per actor", int(there["GPU"]))
-    return int(there.get("CPU", 1)) // share.threads
+    if there.get("CPU", 0) < share.threads:
+        raise ConfigError(f"ray's cluster has {there.get('CPU', 0):g} cores, {share.threads} per actor are asked for. Start workers first.")
+    return int(there["CPU"]) // share.threads
 
 
 class RayWorker:
@@ -137,7 +139,6 @@ def _connected() -> Any:
         raise ConfigError("--engine ray needs ray. Install it: pip install 'diorama[ray]', or leave --engine out.") from error
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of our own tells nobody of itself
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it warns, in words for its makers, that actors start again
         try:
             ray.init(include_dashboard=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
