@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import EntryPoint
 from itertools import pairwise
 from pathlib import Path
 
@@ -98,6 +99,16 @@ def commands_in_texts() -> list[str]:
     return sorted({line for line in lines if line.startswith("diorama ") and "batchsize" not in line})
 
 
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package that `docs/extending.md` shows, as if it were installed."""
+    folder = ROOT / "tests" / "plugin"
+    points = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["entry-points"]
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(catalog, "entry_points", lambda group: [EntryPoint(*pair, group) for pair in points.get(group, {}).items()])
+
+
+@pytest.mark.usefixtures("plugin")
 @pytest.mark.parametrize("command", commands_in_texts())
 def test_commands_in_texts_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, verb, *words = shlex.split(command.partition(">")[0])
@@ -169,7 +180,7 @@ def test_the_core_brings_no_torch() -> None:
 
 def test_make_needs_no_tool_but_python() -> None:
     text = (ROOT / "Makefile").read_text()
-    for target in ("env", "quickstart", "test", "lint", "docs", "requirements", "clean"):
+    for target in ("env", "quickstart", "test", "lint", "docs", "gallery", "notebooks", "requirements", "clean"):
         assert re.search(rf"^{target}:", text, re.MULTILINE), target
-    for target in ("quickstart", "test", "lint", "docs"):
+    for target in ("quickstart", "test", "lint", "docs", "gallery", "notebooks"):
         assert re.search(rf"^{target}: env$", text, re.MULTILINE), f"{target} makes the environment when it is missing"
