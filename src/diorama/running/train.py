@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from lightning.fabric import Fabric
 from diorama import catalog
 from diorama.config import RunConfig
 from diorama.data.loader import StepLoader, move
-from diorama.errors import TrainingError
+from diorama.errors import ConfigError, TrainingError
 from diorama.export.model_file import save_model
 from diorama.methods.base import Method, StepContext
 from diorama.running.evaluate import Evaluation, evaluate_model
@@ -56,9 +57,11 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
         baselines: folders of finished single-task runs; the report then has Delta M.
 
     Raises:
-        UserError: the data lacks what the method needs, a file is damaged, a loss is not finite, memory is short, ...
+        UserError: the data lacks what the method needs, a file is damaged, a loss is not finite, memory is short, torchrun or SLURM
+            started another number of processes, ...
         StoppedError: SIGTERM or Ctrl-C; the run can be resumed.
     """
+    _check_started(config)
     method_class = catalog.method(config.method)
     torch.manual_seed(config.seed)
     method: Method = method_class(config.model)
@@ -93,6 +96,21 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
             run.discard()
         raise
     return run.path
+
+
+def _check_started(config: RunConfig) -> None:
+    """Return if torchrun or SLURM, where one of them started this process, has started as many as the run has: else each would train alone.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    settings, processes = config.trainer, config.trainer.devices * config.trainer.nodes
+    for who, variable, here in (("torchrun", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"), ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID")):
+        if here in os.environ and (started := int(os.environ.get(variable, processes))) != processes:
+            raise ConfigError(
+                f"{who} started {started} processes, trainer.devices {settings.devices} x trainer.nodes {settings.nodes} are {processes}. "
+                "Set trainer.devices to the processes per machine, and trainer.nodes to the machines."
+            )
 
 
 class Training:
