@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -74,6 +75,18 @@ def test_without_ray_one_line_says_what_to_install(
 def test_an_address_is_not_for_many_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "https://example.org/a.png", "--engine", "ray"]) == 2
     assert "Download the file, and give its path" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = SimpleNamespace(is_initialized=lambda: False, __path__=[])
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setitem(sys.modules, "ray.data", SimpleNamespace())
+    with socket.socket() as nobody:  # bound, not listening
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ConfigError, match=rf"no ray cluster at {address} \(.*refused\)\. Check RAY_ADDRESS"):
+            crowd("ray", None, Share())
 
 
 def test_an_actor_for_each_device_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
+import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +29,7 @@ RETRIES = 3
 LARGEST_BLOCK = 32
 """Tasks that travel together; what an actor has done of them when it dies is done again."""
 
+_HOST_AND_PORT = re.compile(r"([^:/\s]+):(\d{1,5})")
 _ours = False
 
 
@@ -139,11 +142,16 @@ def _connected() -> Any:
         raise ConfigError("--engine ray needs ray. Install it: pip install 'diorama[ray]', or leave --engine out.") from error
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of our own tells nobody of itself
+        where = os.environ.get("RAY_ADDRESS", "")
         try:
+            if matched := _HOST_AND_PORT.fullmatch(where):  # ray itself tries for minutes
+                socket.create_connection((matched[1], int(matched[2])), timeout=10).close()
             ray.init(include_dashboard=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            where = os.environ.get("RAY_ADDRESS", "this machine")
-            raise ConfigError(f"no ray cluster at {where} ({one_line(error)}). Check RAY_ADDRESS, or `ray status` there.") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"no ray cluster at {where or 'this machine'} ({one_line(error)}). Check RAY_ADDRESS and `ray status`; "
+                "RAY_ADDRESS=local starts one here."
+            ) from error
         _ours = True
     return ray
 
