@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from diorama.errors import ConfigError, DataError, ModelError, ProtocolError, Tr
 from diorama.methods.base import Stage
 from diorama.methods.ci_net import CINet
 from diorama.running import preparation
+from diorama.running.evaluate_file import evaluate
 from diorama.running.preparation import count_labels, evaluation_split
 from diorama.running.train import StoppedError, Training, train
 from diorama.training.run_folder import VARIABLE
@@ -225,6 +228,17 @@ def test_half_precision_is_used_in_the_forward_pass(settings: Settings, monkeypa
     assert kinds == {torch.bfloat16}
     state = torch.load(run / "last.ckpt", weights_only=True)
     assert state["model"]["network.branches.depth.head.weight"].dtype == torch.float32
+
+
+def test_a_run_has_the_figures_that_evaluate_finds(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "diorama")
+    config = RunConfig.from_dict(settings(trainer={"steps": 2, "precision": "bf16-mixed"}))
+    run = train(config)
+    found = evaluate(run, config.open_dataset("test"), config.evaluation.protocol, batch_size=1, progress=False)
+    own = json.loads((run / "metrics.json").read_text())["metrics"]
+    for name in ("miou", "rmse", "abs_rel"):
+        assert own[name]["value"] == pytest.approx(found[name], rel=1e-5)
+    assert f"miou {found['miou']:.3f}, rmse {found['rmse']:.3f} m" in caplog.text
 
 
 @pytest.mark.usefixtures("brief")

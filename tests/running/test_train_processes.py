@@ -284,8 +284,8 @@ def test_two_processes_count_the_pixels_of_semi_mtl_as_one(settings: Settings, m
     """Confusion matrix and every sum of every frame, five frames over two processes; norms are live and kept per data set."""
     original = Training.evaluate
 
-    def kept(self: Training, examples: int = 0) -> Any:
-        found = original(self, examples)
+    def kept(self: Training, examples: int = 0, **how: Any) -> Any:
+        found = original(self, examples, **how)
         assert found is not None
         path = self.run_folder.path
         found.rows.save(path / f"rows-{self.fabric.global_rank}.npz")
@@ -386,6 +386,7 @@ def test_ctrl_c_reaches_every_process_and_yet_saves_and_leaves_with_130(
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
+    assert said.count("stopping after this step, which is saved; Ctrl-C again stops at once") == 1
     assert f"Go on with `diorama train --resume {run}`." in said.rstrip().splitlines()[-1]
     assert "Traceback" not in said
     step = torch.load(run / "last.ckpt", weights_only=True)["step"]

@@ -17,6 +17,8 @@ logger = logging.getLogger("diorama")
 SMOOTH = 0.95
 LOG_SECONDS = 30.0
 _SHOW_AFTER = 2.0
+_COUNTERS, _ONE_LOSS = 42, 11
+"""Characters of speed, times and the gaps between columns, and of one loss."""
 
 
 class TrainingProgress:
@@ -33,19 +35,20 @@ class TrainingProgress:
         self.smooth: dict[str, float] = {}
         self.stage = ""
         self.said = time.perf_counter()
-        console = Console(stderr=True)
+        self.began, self.first = self.said, done
+        self.console = Console(stderr=True)
         self.bar = None
-        if shown and console.is_terminal:
+        if shown and self.console.is_terminal:
             self.bar = Progress(
                 TextColumn("{task.fields[stage]}"),
-                BarColumn(),
+                BarColumn(_bar_width(self.console.width)),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[speed]:.1f} images/s"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[losses]}", style="dim"),
-                console=console,
+                console=self.console,
             )
             self.task = self.bar.add_task("training", total=total, completed=done, stage="training", speed=0.0, losses="")
 
@@ -67,10 +70,23 @@ class TrainingProgress:
             self.smooth[name] = SMOOTH * self.smooth.get(name, value) + (1 - SMOOTH) * value
         losses = "  ".join(f"{name} {self.smooth[name]:.3f}" for name in terms)
         if self.bar:
+            room = self.console.width - _bar_width(self.console.width) - len(stage) - 2 * len(str(self.total)) - _COUNTERS
+            if len(losses) > room:  # step and time left come first
+                losses = f"loss {self.smooth['loss']:.3f}" if "loss" in terms and room >= _ONE_LOSS else ""
             self.bar.update(self.task, completed=self.done, stage=stage, speed=speed, losses=losses)
         elif self.shown and (time.perf_counter() - self.said > LOG_SECONDS or self.done == self.total):
             self.said = time.perf_counter()
-            logger.info("step %d of %d, stage %s, %.1f images/s: %s", self.done, self.total, stage, speed, losses)
+            left = (time.perf_counter() - self.began) / max(1, self.done - self.first) * (self.total - self.done)
+            logger.info("step %d of %d, stage %s, %.1f images/s, %s left: %s", self.done, self.total, stage, speed, _duration(left), losses)
+
+
+def _bar_width(console: int) -> int:
+    return min(20, max(8, console - 80))
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 @contextmanager

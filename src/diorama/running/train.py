@@ -19,6 +19,7 @@ from diorama.errors import ConfigError, TrainingError
 from diorama.export.model_file import save_model
 from diorama.methods.base import Method, StepContext
 from diorama.running.evaluate import Evaluation, evaluate_model
+from diorama.running.notices import tell_classes, tell_result, tell_units
 from diorama.running.origin import begin_with, keep, labels_of, origin_of, require_same_start, told
 from diorama.running.points import with_points
 from diorama.running.preparation import about, advised, check, class_counts, evaluation_split, launch, rules
@@ -82,6 +83,8 @@ def train(config: RunConfig, resume: str | Path | None = None, *, baselines: Seq
             training = Training(config, fabric, method, streams, run)
             if resume:
                 training.resume()
+                if training.step >= training.total:
+                    logger.info("%s has all its %d steps already: only evaluated again", run.path, training.total)
                 if fabric.is_global_zero:
                     run.change_config(config.to_dict(), training.step)
             training.run()
@@ -136,6 +139,8 @@ class Training:
         self.step = 0
         if any("semantic" in stream.needs for stream in streams.values()):
             counts = first_says(fabric, lambda: class_counts(streams, method.config.classes))
+            if fabric.is_global_zero and self.material.labels:
+                tell_classes(counts, self.material.labels.classes)
             method.prepare({"class_counts": counts, "palette": self.material.labels.palette if self.material.labels else ()})
         if settings.channels_last:
             method.to(memory_format=torch.channels_last)
@@ -185,7 +190,10 @@ class Training:
                 # before the step, not after the last one: a run that was stopped in between still has its row
                 if self._evaluates():
                     self._log({f"val_{name}": value for name, value in self._judge().items()}, speed, self.step)
-                terms = self.one_step(next(batches))
+                batch = next(batches)
+                if self.step == first and self.fabric.is_global_zero:
+                    tell_units(batch, self.material.depth_cap)
+                terms = self.one_step(batch)
                 self.step += 1
                 speed = (self.step - first) * settings.batch_size * self.fabric.world_size / (time.perf_counter() - started)
                 logs = self.step % settings.log_every == 0 or self.step == self.total
@@ -270,10 +278,11 @@ class Training:
             )
         self.fabric.barrier()
 
-    def evaluate(self, examples: int = 0) -> Evaluation | None:
+    def evaluate(self, examples: int = 0, *, exact: bool = False) -> Evaluation | None:
         """The (averaged) network on the frames that are not trained on; None if the data set has none, or no truth of them.
 
-        Every process must call; each scores its share of the frames and all hold the same result.
+        Every process must call; each scores its share of the frames and all hold the same result. In the precision of the training, or
+        `exact`ly as `diorama evaluate` does it.
         """
         held_out = evaluation_split(self.config)
         if held_out is None:
@@ -283,13 +292,15 @@ class Training:
             return None
         protocol = rules(self.config, held_out)
         held_out = with_points(held_out, protocol, self.method.inputs, self.config.sparse)
+        precision = self.config.trainer.precision.replace("-true", "")
+        precision = "32" if exact and precision != "64" else precision
         with self.average.applied():
             if self.fabric.world_size > 1:
                 # since DDP's last broadcast each process has gone on with batch statistics of its own samples
                 for buffer in self.method.buffers():
                     torch.distributed.broadcast(buffer, 0)
             return evaluate_model(
-                torch_predictor(self.method, self.fabric.device, self.config.trainer.precision.replace("-true", "")),
+                torch_predictor(self.method, self.fabric.device, precision),
                 held_out,
                 protocol,
                 size=self.config.stream_view(self.config.evaluation.stream).size if seen_resized(self.method.inputs) else None,
@@ -319,7 +330,8 @@ class Training:
                     training={"terms": self.material.terms, **about(self.config, self.step, origin, self.material.name), **told(origin)},
                 )
         self.grids.write(self.fabric, self.step, channels_last=self.config.trainer.channels_last)
-        found = self.evaluate(examples=2)
+        found = self.evaluate(examples=2, exact=True)
         if found is not None and held_out is not None and self.fabric.is_global_zero:
             facts = about(self.config, self.total, origin, self.material.name)
             write_report(found, self.run_folder.path, model=facts, baselines=baselines, run=self.run_folder.path)
+            tell_result(found, self.run_folder.path)

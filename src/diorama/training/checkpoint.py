@@ -85,7 +85,9 @@ def load_checkpoint(
         ModelError: missing, damaged, of another method, or of another network.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: no checkpoint. Pass the run folder of a run that has saved last.ckpt.")
+        start = path.with_name("config.yaml")
+        anew = f"Nothing was saved yet: start again with `diorama train --config {start}`." if start.is_file() else "Pass a run folder."
+        raise ModelError(f"{path}: no checkpoint. {anew}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found, version = state["method"], state["format"]

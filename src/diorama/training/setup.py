@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -20,6 +21,8 @@ from diorama.errors import ConfigError, UserError
 from diorama.training.run_folder import RunFolder
 from diorama.training.settings import Trainer
 from diorama.types import Sample
+
+logger = logging.getLogger("diorama")
 
 T = TypeVar("T")
 
@@ -138,6 +141,9 @@ class StopSign:
         self.number = self.number or number
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            if is_first():
+                with suppress(RuntimeError):  # the step was just writing a line
+                    logger.warning("stopping after this step, which is saved; Ctrl-C again stops at once, without it")
 
 
 def agreed(fabric: Fabric, flag: int) -> int:
