@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 from diorama.data import io
 from diorama.data.base import SceneDataset
 from diorama.data.disparity import depth_from_disparity
-from diorama.data.labels import LabelSet, by_name, convert, distinct_palette, mapping
+from diorama.data.folder_settings import camera_matrix, label_set, metres_per_unit, read_settings
+from diorama.data.labels import LabelSet, convert
 from diorama.errors import ConfigError, DataError, suggest
 from diorama.types import IGNORE, Frame
 
@@ -52,12 +53,6 @@ FOLDERS = {
 
 CAMERA = ("intrinsics", "baseline")
 """Keys that `dataset.yaml` may say for all frames."""
-
-_UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "ft": 0.3048}
-_SETTINGS = (
-    "labels", "classes", "palette", "colours", "ids", "depth_scale", "depth_unit", "depth_cap", "disparity_scale", "intrinsics", "baseline",
-)  # fmt: skip
-_DECODINGS = ("nearest", "exact")
 
 
 class Folder(SceneDataset):
@@ -101,7 +96,7 @@ class Folder(SceneDataset):
             raise DataError(f"{self.root}: no such folder. Point --data.root at the folder that holds images/.")
         given = {"labels": labels, "depth_scale": depth_scale, "depth_unit": depth_unit, "colours": colours}
         self.settings = read_settings(self.root) | {key: value for key, value in given.items() if value is not None}
-        self._metres_per_unit = _metres_per_unit(self.root, self.settings)
+        self._metres_per_unit = metres_per_unit(self.root, self.settings)
         self.depth_cap = float(self.settings.get("depth_cap", 80.0))  # type: ignore[misc]
         self._files = {key: _files_of(self.root, key, split) for key in FOLDERS}
         self._choose_keys(keys)
@@ -109,11 +104,11 @@ class Folder(SceneDataset):
         self.labels: LabelSet | None = None
         self._table: NDArray[np.uint8] | None = None
         if "semantic" in self._keys:
-            self.labels, self._table = _label_set(self.root, self.settings)
+            self.labels, self._table = label_set(self.root, self.settings)
         if "intrinsics" in self._keys and read_camera(self._files["intrinsics"][self.ids[0]])[1] is not None:
             self._keys |= {"baseline"}
         fixed: set[str] = {key for key in CAMERA if key in self.settings}
-        self._matrix = _matrix(self.root, self.settings["intrinsics"]) if "intrinsics" in fixed else None
+        self._matrix = camera_matrix(self.root, self.settings["intrinsics"]) if "intrinsics" in fixed else None
         self.provides = frozenset({*self._keys, *fixed})
         if "baseline" in (keys or ()) and "baseline" not in self.provides:
             raise DataError(f"{self.root}: no baseline. Write `baseline: METRES` into {self.root / 'dataset.yaml'}.")
@@ -123,7 +118,7 @@ class Folder(SceneDataset):
     @property
     def vocabulary(self) -> LabelSet | None:
         """What `dataset.yaml` or an argument calls the classes."""
-        return _label_set(self.root, self.settings)[0] if {"labels", "classes"} & self.settings.keys() else None
+        return label_set(self.root, self.settings)[0] if {"labels", "classes"} & self.settings.keys() else None
 
     def files(self) -> Iterable[Path]:
         """Every file of the split's frames, and `dataset.yaml`."""
@@ -271,85 +266,6 @@ def read_camera(path: Path) -> tuple[NDArray[np.float64], float | None]:
         raise DataError(f"{path}: {len(numbers)} numbers, expected fx fy cx cy or 9 row by row. Mend the file.")
     fx, fy, cx, cy = numbers
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), baseline
-
-
-def read_settings(root: Path) -> dict[str, Any]:
-    """What `dataset.yaml` says; empty if there is none.
-
-    Raises:
-        ConfigError: it is no YAML mapping, or has an unknown key.
-    """
-    path = root / "dataset.yaml"
-    if not path.is_file():
-        return {}
-    import yaml
-
-    try:
-        settings = yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())[:120]}). Mend the file.") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: expected `key: value` lines, found a {type(settings).__name__}. Mend the file.")
-    for key in settings:
-        if key not in _SETTINGS:
-            raise ConfigError(f"{path}: unknown key '{key}': {suggest(str(key), _SETTINGS)}")
-    return settings
-
-
-def _metres_per_unit(root: Path, settings: dict[str, Any]) -> float:
-    unit = settings.get("depth_unit", "m")
-    if unit not in _UNITS:
-        raise ConfigError(f"{root}: unknown depth_unit '{unit}'. Choose one of {', '.join(_UNITS)}.")
-    for key in ("depth_scale", "disparity_scale", "depth_cap", "baseline"):
-        value = settings.get(key, 1.0)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-            raise ConfigError(f"{root}: {key} is {value!r}, expected a positive number. Mend dataset.yaml or the flag.")
-    return _UNITS[unit]
-
-
-def _label_set(root: Path, settings: dict[str, Any]) -> tuple[LabelSet, NDArray[np.uint8] | None]:
-    """The label set and, if `ids` is given, the table file id -> train id."""
-    classes, palette, ids = settings.get("classes"), settings.get("palette"), settings.get("ids")
-    if settings.get("colours", "nearest") not in _DECODINGS:
-        raise ConfigError(f"{root}: colours is {settings['colours']!r}. Choose one of {', '.join(_DECODINGS)}.")
-    if "labels" in settings:
-        labels = by_name(str(settings["labels"]))
-    elif not isinstance(classes, list) or not classes:
-        raise ConfigError(f"{root}: semantic/ without class names. Write `classes: [...]` or `labels: NAME` into {root / 'dataset.yaml'}.")
-    else:
-        names = tuple(str(name) for name in classes)
-        if palette is not None and not _is_palette(palette, len(names)):
-            raise ConfigError(f"{root / 'dataset.yaml'}: palette needs {len(names)} colours [r, g, b] in 0..255. Mend it.")
-        colours = tuple((int(r), int(g), int(b)) for r, g, b in palette) if palette else distinct_palette(len(names))
-        labels = LabelSet(root.resolve().name, names, colours)
-    if ids is None:
-        return labels, None
-    if not isinstance(ids, list) or len(ids) != len(labels) or any(not isinstance(number, int) or not 0 <= number <= 255 for number in ids):
-        raise ConfigError(f"{root / 'dataset.yaml'}: ids needs {len(labels)} whole numbers in 0..255, one per class. Mend it.")
-    return labels, mapping({number: train_id for train_id, number in enumerate(ids)})
-
-
-def _is_palette(palette: object, count: int) -> bool:
-    return (
-        isinstance(palette, list)
-        and len(palette) == count
-        and all(isinstance(c, list) and len(c) == 3 and all(isinstance(v, int) and 0 <= v <= 255 for v in c) for c in palette)
-    )
-
-
-def _matrix(root: Path, intrinsics: object) -> NDArray[np.float64]:
-    try:
-        if isinstance(intrinsics, dict):
-            fx, fy, cx, cy = (float(intrinsics[name]) for name in ("fx", "fy", "cx", "cy"))
-            return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
-        matrix = np.asarray(intrinsics, np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{root / 'dataset.yaml'}: intrinsics needs numbers fx, fy, cx, cy (missing or wrong: {error}). Mend it."
-        ) from error
-    if matrix.shape != (3, 3):
-        raise ConfigError(f"{root / 'dataset.yaml'}: intrinsics is {matrix.shape}, expected fx, fy, cx, cy or a 3x3 matrix. Mend it.")
-    return matrix
 
 
 def _files_of(root: Path, key: str, split: str) -> dict[str, Path]:
