@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from diorama import doctor
+from diorama import doctor, recipes
 from diorama.doctor import Finding
 
 
@@ -21,6 +23,32 @@ def test_every_finding_has_advice(tmp_path: Path) -> None:
     assert {"Python", "core packages", "devices", "threads", "codecs", "folder", "memory", "shipped models"} <= {f.name for f in findings}
     assert all(finding.advice.endswith((".", "'", "'ci_net-nyuv2'")) or ":" in finding.advice for finding in findings)
     assert all(finding.state in ("good", "note", "bad") for finding in findings)
+
+
+def test_every_extra_is_examined_with_its_packages() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    extras = {extra: {re.split(r"[\[<>=!~ ]", line)[0] for line in lines} for extra, lines in project["optional-dependencies"].items()}
+    extras.pop("dev")
+    assert {extra: set(packages) for extra, packages in doctor.EXTRAS.items()} == {k: v - {"diorama"} for k, v in extras.items()}
+    assert set(doctor.CORE) == {re.split(r"[\[<>=!~ ]", line)[0] for line in project["dependencies"]}
+
+
+def test_no_advice_fetches_a_package_that_is_called_diorama(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package index has another project of this name: only extras of the installed package may be asked for."""
+    monkeypatch.setattr(doctor, "installed", lambda package: None if package != "diorama" else "0.1.0")
+    advice = [finding.advice for finding in doctor.examine(tmp_path)]
+    assert not [line for line in advice if re.search(r"pip install .*\bdiorama(?!\[)", line)]
+    assert found("core packages", tmp_path).advice == "Install them with: pip install " + " ".join(doctor.CORE)
+
+
+def test_machine_without_gpu_is_told_the_recipe_for_own_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    finding = found("devices", tmp_path)
+    assert finding.state == "note"
+    recipe = next(word for word in finding.advice.replace(";", "").split() if "/" in word)
+    assert recipes.read_yaml(recipes.find(recipe))["data"]["name"] == "folder"
 
 
 def test_folder_that_cannot_be_written_to_is_bad(tmp_path: Path) -> None:

@@ -24,10 +24,13 @@ EXTRAS = {
     "train": ("torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "h5py", "psutil"),
     "export": ("onnx", "onnxscript", "openvino", "nncf"),
     "geo": ("rasterio",),
+    "exr": ("openexr",),
     "teachers": ("transformers",),
     "gradients": ("torchjd",),
     "demo": ("gradio",),
     "serve": ("fastapi", "uvicorn", "python-multipart"),
+    "ray": ("ray",),
+    "hub": ("huggingface_hub",),
 }
 COMPROMISED = {"lightning": ("2.6.2", "2.6.3")}
 """Releases that were replaced by an attacker and must not stay installed."""
@@ -86,7 +89,7 @@ def _versions() -> Iterator[Finding]:
         "core packages",
         "missing: " + ", ".join(missing) if missing else f"diorama {installed('diorama') or 'not installed, run from source'}",
         "bad" if missing else "good",
-        "Install them with: pip install diorama" if missing else "Predicting with the shipped models works.",
+        f"Install them with: pip install {' '.join(missing)}" if missing else "Predicting with the shipped models works.",
     )
     for extra, packages in EXTRAS.items():
         found = {package: installed(package) for package in packages}
@@ -121,7 +124,7 @@ def _devices() -> Iterator[Finding]:
     elif torch.backends.mps.is_available():
         yield Finding("devices", "Apple GPU", "good", "Use it with --trainer.accelerator mps")
     else:
-        yield Finding("devices", "CPU only", "note", "Train small networks here (recipe ci_net/nyuv2_light) or on a machine with a GPU.")
+        yield Finding("devices", "CPU only", "note", "Train your own frames here with the recipe ci_net/finetune; full recipes want a GPU.")
 
 
 def _threads() -> Iterator[Finding]:
@@ -192,4 +195,4 @@ def _models() -> Iterator[Finding]:
         of_photos = next((name for name, found in models.items() if input_keys(found) == ("image",)), next(iter(models)))
         yield Finding("shipped models", ", ".join(models), "good", f"Try: diorama predict photo.jpg --model {of_photos}")
     else:
-        yield Finding("shipped models", "none", "bad", "The package is incomplete: pip install --force-reinstall --no-deps diorama")
+        yield Finding("shipped models", "none", "bad", "The package is incomplete: in a clone, pip install --force-reinstall --no-deps .")
