@@ -18,6 +18,7 @@ $(STAMPS)/venv:
 
 # Without --compile-bytecode every process would pay 9 s of CPU to import lightning, with it 3 s.
 $(STAMPS)/requirements: requirements.txt $(STAMPS)/venv
+	@echo 'installs about 8 GB of packages into $(VENV) (torch with CUDA is most of it): minutes the first time, and silent'
 	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements.txt
 	@touch $@
 
