@@ -273,7 +273,9 @@ def _name_of(section: str, flags: Sequence[str], layers: Sequence[Mapping[str, A
             names.append(word.partition("=")[2])
     if not names:
         what, known = CHOICES[section], ", ".join(catalog.names(f"{CHOICES[section].replace(' ', '')}s"))
-        raise ConfigError(f"no {what} was named. Add --{section} NAME (known: {known}) or a recipe with --config.")
+        raise ConfigError(
+            f"no {what} was named. Add --{section} NAME (known: {known}) or a recipe with --config (ci_net/finetune for own frames)."
+        )
     return str(names[-1])
 
 

@@ -38,6 +38,9 @@ def evaluate_model_file(words: Sequence[str]) -> int:
         if model is None:
             raise ConfigError("which model? Name it first: diorama evaluate ci_net-nyuv2 --data nyuv2 --data.root DIR.")
         if name is None:
+            from diorama.prediction.predictor import find_model
+
+            find_model(model)
             raise ConfigError(f"on which data? Add --data NAME ({', '.join(catalog.names('datasets'))}).")
     drawn = any(word.startswith("--sparse.") for word in rest)
     settings, own = dataset_arguments("evaluate MODEL", SUMMARY, rest, _add_with_points if drawn else _add, name, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -10,6 +11,11 @@ from pathlib import Path
 from diorama import catalog, recipes
 from diorama.errors import ConfigError, suggest
 from diorama.flags import VerbParser, run_config, take
+
+logger = logging.getLogger("diorama")
+
+_FEW = 20
+"""Photos that somebody looks at one by one."""
 
 
 def quickstart(words: Sequence[str]) -> int:
@@ -80,6 +86,7 @@ def predict(words: Sequence[str]) -> int:
     from diorama.running.predict_video import Frames
     from diorama.running.spread import read_shard
 
+    options["source"] = options["source"] if len(options["source"]) > 1 else options["source"][0]
     options["parts"] = Parts(options.pop("engine"), options.pop("workers"), read_shard(options.pop("shard")))
     cut = {name: options.pop(name) for name in ("tile", "halo", "batch", "white")}
     bands = options.pop("bands")
@@ -96,6 +103,8 @@ def predict(words: Sequence[str]) -> int:
     there = f", {len(summary.kept)} were there already" if summary.kept else ""
     skipped = f", {len(summary.failed)} skipped" if summary.failed else ""
     asked = len(summary.done) + len(summary.failed)
+    if options["save"] is None and 0 < len(summary.done) <= _FEW:
+        logger.info("photo, classes, depth and points in one picture of each: --save panel")
     print(f"{len(summary.done)} of {asked} predicted in {summary.seconds:.1f} s{there}{skipped}: {summary.out}")
     return summary.exit_status
 
@@ -103,7 +112,8 @@ def predict(words: Sequence[str]) -> int:
 def _add_of_predict(parser: VerbParser) -> None:
     parser.add_argument(
         "source",
-        help="a photo (or sparse depth map), a video, a folder, a glob in quotes, a .txt list, a camera (webcam:0), or http(s)://...",
+        nargs="+",
+        help="photos (or sparse depth maps), videos, folders, globs in quotes, a .txt list, a camera (webcam:0), or http(s)://...",
     )
     parser.add_argument(
         "--model", default=catalog.DEFAULT_MODEL, metavar="NAME", help="shipped model (see `diorama methods`), run folder, file"

@@ -186,3 +186,22 @@ def test_videos_need_a_model_of_photos(model: Any, predictor: Predictor, clip: P
         next(both.predict(clip))
     with pytest.raises(ConfigError, match="Choose 1 for all frames"):
         next(predictor.predict(clip, every=0))
+
+
+def test_a_file_that_cannot_be_read_ends_the_loop_or_is_left_out(
+    predictor: Predictor, half_red: NDArray[np.uint8], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        Image.fromarray(half_red).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="b.png"):
+        list(predictor.predict(tmp_path))
+    assert [scene.stem for scene in predictor.predict(tmp_path, on_error="skip")] == ["a", "c"]
+    assert caplog.text.count("skipped") == 1
+
+
+def test_models_and_scenes_say_what_they_are(predictor: Predictor, half_red: NDArray[np.uint8], tmp_path: Path) -> None:
+    assert repr(predictor) == "<Predictor toy: image -> 2 classes, depth up to 10 m (by hand)>"
+    Image.fromarray(half_red).save(tmp_path / "a.png")
+    (scene,) = predictor.predict(tmp_path / "a.png")
+    assert repr(scene) == "<ScenePrediction a.png; 96 x 64; dark 50%, red 50%; 4 to 5 m>"

@@ -123,3 +123,25 @@ def test_cameras_are_read_from_text(predictor: Predictor, tmp_path: Path) -> Non
         read_intrinsics(tmp_path / "missing.txt")
     summary = predict(predictor, photo(tmp_path / "a.png"), tmp_path / "out", save=("ply",), intrinsics=tmp_path / "four.txt")
     assert b"assumed" not in (summary.out / "a.ply").read_bytes()[:400]
+
+
+def test_several_sources_are_one_tree(predictor: Predictor, tmp_path: Path) -> None:
+    for name in ("x/a.png", "x/b.png", "y/c.png"):
+        photo(tmp_path / name)
+    summary = predict(predictor, [tmp_path / "x" / "a.png", tmp_path / "y"], tmp_path / "out", save=("depth",))
+    assert files(tmp_path / "out") == {"x/a.depth.png", "y/c.depth.png"}
+    assert summary.exit_status == 0
+    with pytest.raises(DataError, match="listed 2 times"):
+        predict(predictor, [tmp_path / "x", tmp_path / "x" / "a.png"], tmp_path / "twice")
+    with pytest.raises(DataError, match="is the source folder"):
+        predict(predictor, [tmp_path / "x", tmp_path / "y"], tmp_path / "y")
+
+
+def test_photos_that_nothing_here_reads_are_counted(predictor: Predictor, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    photo(tmp_path / "in" / "a.png")
+    for name in ("b.heic", "c.HEIC", "notes.md"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    predict(predictor, tmp_path / "in", tmp_path / "out", save=("depth",))
+    assert "in: 2 files left out (.heic). Convert them to JPEG or PNG first" in caplog.text
+    with pytest.raises(DataError, match=r"\.heic is not read\. Convert it"):
+        predict(predictor, tmp_path / "in" / "b.heic", tmp_path / "none")

@@ -134,6 +134,8 @@ def model_in(folder: Path) -> Path:
         raise ModelError(
             f"{folder}: holds {len(found)} model files, none called model.onnx, model.safetensors or model.xml. Name the file itself."
         )
+    if (folder / "last.ckpt").is_file():
+        raise ModelError(f"{folder}: a training that was stopped. Finish it with `diorama train --resume {folder}`.")
     raise ModelError(
         f"{folder}: holds no model.onnx, model.safetensors or model.xml. Give the run folder of a finished training, or a model file."
     )

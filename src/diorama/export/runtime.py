@@ -39,7 +39,7 @@ class OnnxModel:
             options.inter_op_num_threads = 1
         provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(device)
         if provider not in onnxruntime.get_available_providers():
-            raise ModelError(f"device '{device}' is not available to onnxruntime. Use cpu, or install onnxruntime-gpu for cuda.")
+            raise ModelError(f"device '{device}' is not available to onnxruntime. Use cpu, or cuda, which needs onnxruntime-gpu.")
         try:
             self._session = onnxruntime.InferenceSession(str(self.path), options, providers=[provider])
         # onnxruntime's errors share no base class of their own: a damaged file raises one of a dozen RuntimeError kin.

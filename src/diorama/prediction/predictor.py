@@ -64,6 +64,12 @@ class Predictor:
         self.labels: LabelSet | None = label_set(self.config)
         self.depth_cap: float | None = None if self.config["depth"] is None else float(self.config["depth"]["cap"])
 
+    def __repr__(self) -> str:
+        """Name, what it takes, what it says, and what runs it."""
+        says = [f"{len(self.labels)} classes"] if self.labels else []
+        says += [f"depth up to {self.depth_cap:g} m"] if self.depth_cap else []
+        return f"<Predictor {self.name}: {' and '.join(self.inputs)} -> {', '.join(says) or 'confidence'} ({self.backend})>"
+
     @property
     def described(self) -> dict[str, Any]:
         """What results say of the model that made them; JSON types only."""
@@ -94,6 +100,7 @@ class Predictor:
         intrinsics: NDArray[np.float64] | None = None,
         field_of_view: float | None = None,
         every: int = 1,
+        on_error: Literal["raise", "skip"] = "raise",
     ) -> Iterator[ScenePrediction]:
         """One `ScenePrediction` after the other for anything that shows photos (or sparse depth, if that is what the network takes first).
 
@@ -107,6 +114,7 @@ class Predictor:
             intrinsics: see `scene`.
             field_of_view: see `scene`.
             every: of videos and cameras, every so many frames.
+            on_error: what a file that cannot be read does: end the loop with an error, or be logged and left out.
 
         Raises:
             ConfigError: what is given is nothing to predict on, or does not go together.
@@ -117,10 +125,16 @@ class Predictor:
         second = {key: where for key, where in (("image", image), ("sparse_depth", sparse_depth)) if where is not None}
         camera: dict[str, Any] = {"intrinsics": intrinsics, "field_of_view": field_of_view}
         for item in supplied(source, self.inputs[0], second, every=every):
-            if item.frame is None and item.path is not None and not second and self.inputs == ("image",) and is_ground(item.path):
-                scene = ground_scene(self, item.path, **camera)
-            else:
-                scene = self.scene(item.given, **item.others, depth_scale=depth_scale, calibration=calibration, **camera)
+            try:
+                if item.frame is None and item.path is not None and not second and self.inputs == ("image",) and is_ground(item.path):
+                    scene = ground_scene(self, item.path, **camera)
+                else:
+                    scene = self.scene(item.given, **item.others, depth_scale=depth_scale, calibration=calibration, **camera)
+            except DataError as error:
+                if on_error == "raise":
+                    raise
+                log.warning("skipped %s", error)
+                continue
             yield replace(scene, path=item.path, stem=item.stem, frame=item.frame)
 
     def scene(

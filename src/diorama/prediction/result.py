@@ -38,7 +38,7 @@ _WORKING_JUMP = 0.04
 """Part by which depth may change from pixel to pixel of the network's picture before a point counts as torn off."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScenePrediction:
     """One photo or sparse depth map and what the network sees in it, all `(H, W)` of the input."""
 
@@ -66,6 +66,16 @@ class ScenePrediction:
     """`(H, W)` metres, 0 = unknown: the points that were given, if any."""
     sparse_scale: float | None = None
     """File units to the metre that these points were read with; None where they were metres, or a scan."""
+
+    def __repr__(self) -> str:
+        """Name, size, the largest classes and the range of depth."""
+        said = [str(self.path.name if self.path else self.stem or "a scene"), "{1} x {0}".format(*self.size)]
+        if self.semantic is not None and self.labels is not None:
+            shares = render.class_shares(self.semantic, len(self.labels))[:3]
+            said += [", ".join(f"{self.labels.classes[number]} {share:.0%}" for number, share in shares)]
+        if self.depth is not None:
+            said += ["{:.3g} to {:.3g} m".format(*np.percentile(self.depth, (1, 99)))]
+        return f"<ScenePrediction {'; '.join(said)}>"
 
     @property
     def size(self) -> tuple[int, int]:

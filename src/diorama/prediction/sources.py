@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from diorama.errors import DataError
+
+log = logging.getLogger("diorama")
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".npy", ".pfm", ".bin"})
@@ -17,6 +21,8 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".g
 _SUFFIXES = {"image": IMAGE_SUFFIXES | VIDEO_SUFFIXES, "sparse_depth": DEPTH_SUFFIXES}
 """What a network takes -> the files it may come in."""
 _MAX_LISTED = 1_000_000
+_CAMERAS_OWN = frozenset({".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw"})
+"""Photos that nothing here decodes."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def is_address(source: object) -> bool:
     return isinstance(source, str | Path) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(source)) is not None
 
 
-def find_images(source: str | Path, *, without: Path | None = None, kind: str = "image") -> list[SourceImage]:
+def find_images(source: str | Path | Sequence[str | Path], *, without: Path | None = None, kind: str = "image") -> list[SourceImage]:
     """The images and videos, or depth maps, that `source` stands for, in order, each with its place in the mirrored tree.
 
     A folder is searched with all its subfolders, sorted by path, hidden files left out. A list (.txt) keeps its order; its paths are
@@ -60,13 +66,16 @@ def find_images(source: str | Path, *, without: Path | None = None, kind: str = 
     (`a.jpg`, `a.png` -> `a.jpg.semantic.png`, `a.png.semantic.png`), so that neither overwrites the other.
 
     Args:
-        source: a file, a folder, a glob pattern (`**` included) or a .txt list with one path per line.
+        source: a file, a folder, a glob pattern (`**` included) or a .txt list with one path per line; or several of them.
         kind: what a file has to be, "image" or "sparse_depth".
         without: a folder to leave out, the output folder of an earlier run inside the source.
 
     Raises:
         DataError: nothing is there, or it is of a kind that cannot be predicted on.
     """
+    if not isinstance(source, str | Path):
+        several = [item.path for one in source for item in find_images(one, without=without, kind=kind)]
+        return _with_stems(several, _common_folder(several))
     text, path, suffixes = str(source), Path(source), _SUFFIXES[kind]
     what = "image" if kind == "image" else "depth map"
     if is_address(source):
@@ -143,10 +152,14 @@ def partner(item: SourceImage, where: str | Path, kind: str = "image") -> Path:
 
 
 def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    found = []
+    found: list[Path] = []
+    others: Counter[str] = Counter()
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(where) / name for name in names if not name.startswith(".") and _is_kind(Path(name), suffixes)]
+        others.update(suffix for name in names if (suffix := Path(name).suffix.lower()) in _CAMERAS_OWN)
+    if others:
+        log.warning("%s: %d files left out (%s). Convert them to JPEG or PNG first", folder, others.total(), " ".join(sorted(others)))
     return sorted(found)
 
 
@@ -183,6 +196,8 @@ def _check_kind(path: Path, suffixes: frozenset[str]) -> None:
         return
     if suffix in VIDEO_SUFFIXES:
         raise DataError(f"{path}: a video, but the model takes sparse depth. Choose a model of photos (`diorama methods`).")
+    if suffix in _CAMERAS_OWN:
+        raise DataError(f"{path}: {suffix} is not read. Convert it to JPEG or PNG first, e.g. by `magick {path.name} {path.stem}.jpg`.")
     what = "image" if suffixes is _SUFFIXES["image"] else "depth"
     raise DataError(f"{path}: '{suffix or path.name}' is no {what} kind. Give one of {_kinds(suffixes)}, a folder or a .txt list.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -71,7 +71,7 @@ class PredictSummary:
 
 def predict(
     model: str | Path | Predictor,
-    source: str | Path | int,
+    source: str | Path | int | Sequence[str | Path],
     out: str | Path | None = None,
     *,
     image: str | Path | None = None,
@@ -96,7 +96,7 @@ def predict(
     Args:
         model: a shipped name, a model file or folder, or a loaded `Predictor`.
         source: a photo (for networks that take sparse depth first: a depth map), a video, a folder, a glob pattern, a .txt list of paths,
-            or a camera (`0`, `"webcam:0"`), which is read until Ctrl-C.
+            or several of them; or a camera (`0`, `"webcam:0"`), which is read until Ctrl-C.
         image: photos of the same places, a folder paired by file name or one file; they colour what comes out of sparse depth.
         sparse_depth: points of the same places, likewise, for networks that take both.
         depth_scale: file units of sparse depth to the metre (1000: millimetres); None: what a file records, else 256.
@@ -135,7 +135,7 @@ class _Asked:
     """What `predict` was given; see there, and `Job`."""
 
     model: str | Path | Predictor
-    source: str | Path | int
+    source: str | Path | int | Sequence[str | Path]
     out: str | Path | None
     second: dict[str, str | Path]
     points: dict[str, Any]
@@ -147,6 +147,11 @@ class _Asked:
     frames: Frames
     parts: Parts
 
+    @property
+    def sources(self) -> list[Path]:
+        """What was named as the source."""
+        return [Path(str(one)) for one in (self.source if isinstance(self.source, list | tuple) else (self.source,))]
+
 
 def _predicted(asked: _Asked, *, overwrite: bool, resume: bool, progress: bool) -> PredictSummary:
     started = time.monotonic()
@@ -156,7 +161,7 @@ def _predicted(asked: _Asked, *, overwrite: bool, resume: bool, progress: bool) 
     parts.check(asked.out, overwrite=overwrite, resume=resume)
     if parts.many:
         parts.check_many(asked.model, asked.how["device"], number)
-    folder = _out_folder(asked.out, Path(str(asked.source)))
+    folder = _out_folder(asked.out, asked.sources)
     # where a ray job is begun there may be no GPU
     here = {**asked.how, "device": "cpu"} if parts.engine == "ray" else asked.how
     predictor = asked.model if isinstance(asked.model, Predictor) else load(asked.model, **here)
@@ -182,7 +187,7 @@ def _checked(asked: _Asked, predictor: Predictor, folder: Path, number: int | No
     """What is done, with which files, and of those that go tile by tile how many tiles they have."""
     kinds = check_save(DEFAULT_SAVE) if asked.save is None else asked.save
     check_kinds(predictor, kinds)
-    items = _items(Path(str(asked.source)), number, folder, predictor.inputs[0])
+    items = _items(asked.sources, number, folder, predictor.inputs[0])
     films = [item.path for item in items if item.is_video or number is not None]
     of_videos = kinds_of_videos(predictor, films, asked.save, asked.second)
     ways: dict[Path, How] = dict.fromkeys(films, "video")
@@ -217,11 +222,11 @@ _SHARED: dict[tuple[str, ...], tuple[str, ...]] = {}
 """One tuple for all photos with the same kinds of results."""
 
 
-def _out_folder(out: str | Path | None, source: Path) -> Path:
+def _out_folder(out: str | Path | None, sources: Sequence[Path]) -> Path:
     folder = next_run_folder() if out is None else Path(out)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: a file, not a folder. Choose another --out.")
-    if folder.is_dir() and source.is_dir() and folder.samefile(source):
+    if folder.is_dir() and any(source.is_dir() and folder.samefile(source) for source in sources):
         raise DataError(f"{folder}: the output folder is the source folder. Choose another --out, so that results are not read as photos.")
     return folder
 
@@ -234,11 +239,12 @@ def next_run_folder() -> Path:
     return RUNS / f"predict-{number}"
 
 
-def _items(path: Path, number: int | None, folder: Path, kind: str) -> list[SourceImage]:
+def _items(sources: Sequence[Path], number: int | None, folder: Path, kind: str) -> list[SourceImage]:
     """The files, or the camera of that number under a name of its own."""
     if number is not None:
         return [SourceImage(Path(f"webcam{number}"), PurePath(f"webcam{number}"))]
-    return find_images(path, without=folder if _below(folder, path) else None, kind=kind)
+    without = folder if any(_below(folder, source) for source in sources) else None
+    return find_images(sources if len(sources) > 1 else sources[0], without=without, kind=kind)
 
 
 def _below(folder: Path, source: Path) -> bool:
