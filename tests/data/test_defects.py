@@ -232,6 +232,24 @@ def test_ids_that_are_no_classes(change: Callable[[Any], Any], level: str, words
     assert words in found[0].text
 
 
+def test_a_mask_of_0_and_255_is_no_label_map_of_two_classes(tmp_path: Path) -> None:
+    mask = np.where(np.arange(96) < 60, 0, 255).astype(np.uint8)[:, None].repeat(120, 1)
+    for stem in "abc":
+        io.write_label_png(tmp_path / "semantic/train" / f"{stem}.png", mask)
+    (tmp_path / "dataset.yaml").write_text("classes: [background, floor]\n")
+    found = check(Folder(tmp_path))
+    assert [(one.level, one.rule) for one in found] == [("error", "label_ids")]
+    assert "255 means 'ignore' and is the only value besides 0 in all of 3 frames: write `ids: [0, 255]`" in found[0].text
+    (tmp_path / "dataset.yaml").write_text("classes: [background, floor]\nids: [0, 255]\n")
+    assert check(Folder(tmp_path)) == []
+    two = LabelSet("two", ("background", "floor"), ((1, 2, 3), (4, 5, 6)))
+    masks: list[Frame] = [{"semantic": mask}] * 3
+    assert rules(examined(masks, two)) == {"label_ids": "error"}
+    assert rules(examined(masks[:2], two)) == {}  # may be out of sight
+    assert rules(examined([*masks, {"semantic": np.minimum(mask, 1)}], two)) == {}
+    assert rules(examined(masks, NYU13)) == {}
+
+
 def test_the_reader_tells_of_ids_and_colours_of_own_folders(tmp_path: Path) -> None:
     semantic = (np.add.outer(np.arange(96) // 8, np.arange(120) // 8) % 13).astype(np.uint8)
     for name, image in (("void", semantic + 1), ("grey", semantic * 19)):

@@ -1,4 +1,6 @@
-"""Label ids of another convention: void stored as class 0, colours or grey values stored as ids, ids that nobody listed."""
+"""Label ids of another convention: masks of 0 and 255, void stored as class 0, colours or grey values stored as ids, ids that nobody
+listed.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from diorama.types import IGNORE, Frame
 
 _BORDERS = 50
 _IGNORED = 0.9
+_FEW = 3
 
 
 class Ids(NamedTuple):
@@ -23,6 +26,8 @@ class Ids(NamedTuple):
     """Of the label set; 0: nobody says."""
     beyond: tuple[int, ...]
     """Ids that are no class, 255 apart."""
+    only_0: bool
+    """No other id occurs, 255 apart."""
     ignored: float
     """Share of pixels without a class."""
     seams: int
@@ -42,11 +47,11 @@ def measure(frame: Frame, labels: LabelSet | None) -> Ids | None:
     seams = np.zeros(2, np.int64)
     if min(semantic.shape) >= LEAST_SIDE:
         seams = np.array([_seams(semantic), _seams(semantic.T)]).sum(0)
-    return Ids(classes, beyond, float(counts[IGNORE] / semantic.size), int(seams[0]), int(seams[1]))
+    return Ids(classes, beyond, not there.any(), float(counts[IGNORE] / semantic.size), int(seams[0]), int(seams[1]))
 
 
 def judge(sample: Sequence[Ids]) -> Verdict | None:
-    """Error where ids are no classes; warning where class 0 only parts the others, or hardly anything has a class."""
+    """Error where ids are no classes, or one of two is 255; warning where class 0 only parts the others, or hardly anything has a class."""
     count, classes = len(sample), sample[0].classes
     wrong = [bool(one.beyond) for one in sample]
     if any(wrong):
@@ -55,6 +60,10 @@ def judge(sample: Sequence[Ids]) -> Verdict | None:
         cause = "is 0 void, and every id one too high?" if ids == [classes] else "are they colours, grey values or raw ids?"
         text = f"ids {listed} in {sum(wrong)} of {count} frames, there are {classes} classes (0..{classes - 1}, 255 = ignore):"
         return Verdict("error", f"{text} {cause} Convert the label maps, or list their ids in `ids` (folder).", first(wrong))
+    # In one or two frames the second class may just be out of sight.
+    if count >= _FEW and classes == 2 and all(one.only_0 for one in sample) and some([0 < one.ignored < 1 for one in sample], 0.5):
+        text = f"255 means 'ignore' and is the only value besides 0 in all of {count} frames: write `ids: [0, 255]` in dataset.yaml"
+        return Verdict("error", f"{text} (folder), or store the second class as 1.", 0)
     void = [one.seams > 0.8 * max(one.borders, _BORDERS) for one in sample]
     if some(void, 0.5):
         share = sum(one.seams for one in sample) / sum(one.borders for one in sample)
