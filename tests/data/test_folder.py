@@ -12,7 +12,7 @@ from PIL import Image
 
 from diorama.data import io
 from diorama.data.fixtures import write_folder
-from diorama.data.folder import Folder
+from diorama.data.folder import Folder, IncompleteError
 from diorama.data.labels import CITYSCAPES19, NYU13, LabelSet
 from diorama.errors import ConfigError, DataError
 from diorama.types import Frame
@@ -69,6 +69,7 @@ def test_split_lists(root: Path) -> None:
     (root / "val.txt").write_text("images/b.png\n\n")
     assert Folder(root, "train").ids == ["a"]
     assert Folder(root, "val").ids == ["b"]
+    assert Folder(root, "val").division == ""
     with pytest.raises(DataError, match=r"test.txt: missing"):
         Folder(root, "test")
 
@@ -81,6 +82,8 @@ def test_undivided_frames_are_drawn_by_their_stem(tmp_path: Path) -> None:
     parts = {split: set(Folder(tmp_path, split).ids) for split in ("train", "val", "test")}
     assert sum(len(ids) for ids in parts.values()) == len(set.union(*parts.values())) == 120
     assert 3 < len(parts["val"]) < 25
+    assert "split by a hash" in Folder(tmp_path, "val").division
+    assert Folder(tmp_path, "all").division == ""
     assert 3 < len(parts["test"]) < 25
     for number in range(120, 140):
         (tmp_path / "images" / f"{number}.png").write_bytes(picture)
@@ -89,12 +92,38 @@ def test_undivided_frames_are_drawn_by_their_stem(tmp_path: Path) -> None:
 
 def test_incomplete_folders_are_an_error_until_keys_are_named(root: Path) -> None:
     (root / "semantic" / "b.png").unlink()
-    with pytest.raises(DataError, match=r"semantic has 1 of 2 all frames \(first without: b\)"):
+    with pytest.raises(IncompleteError, match=r"semantic has 1 of 2 all frames \(first without: b\)") as caught:
         Folder(root, "all")
+    assert str(caught.value).endswith("leave such frames out: --data.keys [image,semantic,depth]")
+    assert Folder(root, "all", keys=("image", "semantic", "depth")).ids == ["a"]
     dataset = Folder(root, "all", keys=("image", "semantic"))
     assert dataset.ids == ["a"]
     assert dataset.check() == [f"{root}: 1 frames have no semantic (first: b) and are left out. Add the files."]
     assert Folder(root, "all", keys=("image", "depth")).ids == ["a", "b"]
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_labels_that_are_named_after_their_image_are_told_its_name(root: Path, lists: bool) -> None:
+    for stem in "ab":
+        (root / "semantic" / f"{stem}.png").rename(root / "semantic" / f"{stem}_mask.png")
+    for split in ("train", "val") if lists else ():
+        (root / f"{split}.txt").write_text("a\nb\n")
+    told = r"2 of 2 semantic files have no image of that stem: name semantic/a_mask.png a.png, and the others likewise\.$"
+    for split in ("train", "val") if lists else ("all", "train"):  # a hash puts a and a_mask into different splits
+        with pytest.raises(IncompleteError, match=told):
+            Folder(root, split)
+    (root / "semantic" / "a_mask.png").rename(root / "semantic" / "a.png")
+    with pytest.raises(IncompleteError, match=r"1 of 2 semantic files have no image of that stem: name semantic/b_mask.png b.png\.$"):
+        Folder(root, "train" if lists else "all")
+    (root / "semantic" / "b_mask.png").rename(root / "semantic" / "b.png")
+    assert Folder(root, "train" if lists else "all").provides == {"image", "semantic", "depth"}
+
+
+def test_a_number_that_begins_like_another_is_not_its_name(tmp_path: Path) -> None:
+    for name in ("images/1.png", "semantic/1.png", "images/2.png", "semantic/20.png"):
+        io.write_label_png(tmp_path / name, np.zeros((4, 6), np.uint8))
+    with pytest.raises(IncompleteError, match=r"image has 2 of 3 all frames \(first without: 20\)"):
+        Folder(tmp_path, "all")
 
 
 def test_labels_alone_are_a_data_set(root: Path) -> None:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -53,6 +54,12 @@ FOLDERS = {
 
 CAMERA = ("intrinsics", "baseline")
 """Keys that `dataset.yaml` may say for all frames."""
+
+_DIVIDED = ("train", "val", "test")
+
+
+class IncompleteError(DataError):
+    """Some frames of a split that is there lack files that others have."""
 
 
 class Folder(SceneDataset):
@@ -98,6 +105,8 @@ class Folder(SceneDataset):
         self.settings = read_settings(self.root) | {key: value for key, value in given.items() if value is not None}
         self._metres_per_unit = metres_per_unit(self.root, self.settings)
         self.depth_cap = float(self.settings.get("depth_cap", 80.0))  # type: ignore[misc]
+        drawn = split != "all" and not _split_folders(self.root) and not _has_lists(self.root)
+        self.division = "no train.txt, val.txt or test.txt: split by a hash of the file names" if drawn else ""
         self._files = {key: _files_of(self.root, key, split) for key in FOLDERS}
         self._choose_keys(keys)
         self.ids = self._chosen_ids()
@@ -196,17 +205,36 @@ class Folder(SceneDataset):
         stems = {key: set(self._files[key]) for key in self._keys}
         complete = sorted(set.intersection(*stems.values()))
         union = set().union(*stems.values())
+        if not complete or (self._strict and (len(complete) < len(union) or _has_lists(self.root))):
+            self._refuse_strange_stems()
+        if not complete:
+            raise IncompleteError(
+                f"{self.root}: no stem of {self.split} has files for all of {', '.join(sorted(self._keys))}. "
+                "Give the files of a frame one name."
+            )
         for key, have in sorted(stems.items()):
             if self._strict and len(have) < len(union):
-                raise DataError(
+                raise IncompleteError(
                     f"{self.root}: {key} has {len(have)} of {len(union)} {self.split} frames (first without: {min(union - have)}). "
-                    "Add the files, or name --data.keys to leave such frames out."
+                    f"Add the files, or leave such frames out: --data.keys [{','.join(key for key in FOLDERS if key in self._keys)}]"
                 )
-        if not complete:
-            raise DataError(
-                f"{self.root}: no stem has files for all of {', '.join(sorted(self._keys))}. Give the files of a frame one name."
-            )
         return complete
+
+    def _refuse_strange_stems(self) -> None:
+        """Raise if files beside the images are named after images with something added: `room_mask.png` for `room.png`."""
+        # The two names may stand in different splits, and lists of stems name one of them only.
+        split = self.split if _split_folders(self.root) else "all"
+        images = _files_of(self.root, "image", split)
+        for key in FOLDERS if self._strict else sorted(self._keys):
+            files = _files_of(self.root, key, split)
+            free = images.keys() - files.keys()
+            strange = [path for stem, path in files.items() if stem not in images and _inside(stem, free)]
+            if strange:
+                path, others = strange[0], ", and the others likewise" if len(strange) > 1 else ""
+                raise IncompleteError(
+                    f"{self.root}: {len(strange)} of {len(files)} {key} files have no image of that stem: "
+                    f"name {path.relative_to(self.root)} {_inside(path.stem, free)}{path.suffix}{others}."
+                )
 
     def _semantic(self, path: Path) -> NDArray[np.uint8]:
         assert self.labels is not None
@@ -274,9 +302,7 @@ def _files_of(root: Path, key: str, split: str) -> dict[str, Path]:
         io.IMAGE_SUFFIXES if key in ("semantic", "image", "right") else (".txt", ".json") if key == "intrinsics" else io.DEPTH_SUFFIXES
     )
     names = FOLDERS[key]
-    divided = [
-        s for s in ("train", "val", "test") if any((root / s / n).is_dir() or (root / n / s).is_dir() for f in FOLDERS.values() for n in f)
-    ]
+    divided = _split_folders(root)
     if divided:
         wanted = divided if split == "all" else [split]
         folders = [folder for s in wanted for name in names for folder in (root / s / name, root / name / s) if folder.is_dir()]
@@ -284,13 +310,28 @@ def _files_of(root: Path, key: str, split: str) -> dict[str, Path]:
     found = _stems([root / name for name in names if (root / name).is_dir()], suffixes)
     if split == "all":
         return found
-    if any((root / f"{s}.txt").is_file() for s in ("train", "val", "test")):
+    if _has_lists(root):
         listed = root / f"{split}.txt"
         if not listed.is_file():
             raise DataError(f"{listed}: missing, though other split lists are there. Write it (one stem a line), or choose another split.")
         stems = [Path(line.strip()).stem for line in listed.read_text().splitlines() if line.strip()]
         return {stem: found[stem] for stem in stems if stem in found}
     return {stem: path for stem, path in found.items() if _drawn_split(stem) == split}
+
+
+def _split_folders(root: Path) -> list[str]:
+    """The splits that have folders of their own."""
+    names = [name for folder in FOLDERS.values() for name in folder]
+    return [s for s in _DIVIDED if any((root / s / name).is_dir() or (root / name / s).is_dir() for name in names)]
+
+
+def _has_lists(root: Path) -> bool:
+    return any((root / f"{s}.txt").is_file() for s in _DIVIDED)
+
+
+def _inside(stem: str, others: Iterable[str]) -> str:
+    """The longest of the other stems that is this one but for some letters (no number: 10 is not 1 with a 0); empty if none is."""
+    return max((other for other in others if other in stem and not re.search(r"\d", stem.replace(other, "", 1))), key=len, default="")
 
 
 def _drawn_split(stem: str) -> str:
