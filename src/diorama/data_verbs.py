@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from diorama import catalog
+from diorama.errors import ConfigError
 from diorama.flags import VerbParser, dataset_arguments
 
 OVERVIEW = """usage: diorama data VERB [NAME] [options]
@@ -45,22 +47,30 @@ def check(words: Sequence[str]) -> int:
     def add(parser: ArgumentParser) -> None:
         parser.add_argument("--splits", type=list[str] | None, metavar="[SPLIT,...]", help="which; default: all it is published with")
         parser.add_argument("--frames", type=int | None, metavar="N", help="at most N of each split, evenly spread; default: all")
-        parser.add_argument("--all", action="store_true", help="measure every frame that is read, not 50 of each split (slower)")
+        parser.add_argument(
+            "--all", action="store_true", help="measure every frame that is read, not 50 of each split (slower), and list every faulty one"
+        )
 
     name, settings, own = _named("check", "What is missing or suspicious in a data set, a line each.", words, add)
     from rich.console import Console
     from rich.progress import Progress
 
     from diorama.data.check import check_dataset
+    from diorama.data.overview import Overview, summary
 
+    overviews: list[Overview] = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(f"check {name}")
-        findings = check_dataset(
-            name, own["splits"], own["frames"], lambda done, total: bar.update(task, completed=done, total=total), own["all"], **settings
-        )
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        findings = check_dataset(name, own["splits"], own["frames"], advance, own["all"], overviews, **settings)
     for finding in findings:
         print(finding)
     errors = sum(finding.level == "error" for finding in findings)
+    for line in summary(overviews) if not errors else ():
+        print(line)
     print(f"{name}: {errors} errors, {len(findings) - errors} warnings")
     return 1 if errors else 0
 
@@ -114,7 +124,18 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {"list": list_, "check": chec
 def _named(
     verb: str, summary: str, words: Sequence[str], add: Callable[[ArgumentParser], None]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Name, constructor arguments and the verb's own arguments."""
+    """Name, constructor arguments and the verb's own arguments.
+
+    Raises:
+        ConfigError: no such data set or argument, or a folder where its name or a flag belongs.
+    """
     named = bool(words) and not words[0].startswith("-")
     name, rest = (words[0], words[1:]) if named else ("", words)
+    if named and name not in catalog.names("datasets") and Path(name).is_dir():
+        raise ConfigError(f"'{name}' is a folder: diorama data {verb} folder --data.root {shlex.quote(name)}")
+    if named and rest and not rest[0].startswith("-") and catalog.dataset(name).root_hint:
+        raise ConfigError(f"'{rest[0]}' needs its flag: diorama data {verb} {name} --data.root {shlex.quote(rest[0])}")
+    if not named:
+        summary += f" The files of NAME: --data.root DIR; all its arguments: diorama data {verb} NAME --help."
+        summary += f" Example: diorama data {verb} folder --data.root my_rooms"
     return name, *dataset_arguments(f"data {verb} {name or 'NAME'}", summary, rest, add, name or None)

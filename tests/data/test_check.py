@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +121,70 @@ def test_classes_that_never_occur_are_named(tmp_path: Path, frame: Make) -> None
     found = [finding.text for finding in check(CamVid(tmp_path))]
     assert len(found) == 1
     assert found[0].startswith("1 of 11 classes never occur (fence): ")
+
+
+def spoil_depth(root: Path, number: int) -> None:
+    cv2.imwrite(str(root / f"depth/train/scene_{number}.png"), np.ones((12, 16), np.uint8))
+
+
+def spoil_size(root: Path, number: int) -> None:
+    io.write_depth_png(root / f"depth/train/scene_{number}.png", np.ones((6, 8 + number), np.float32), 256)
+
+
+def spoil_ids(root: Path, number: int) -> None:
+    io.write_label_png(root / f"semantic/train/scene_{number}.png", np.full((12, 16), 90 + number, np.uint8))
+
+
+def spoil_label_colours(root: Path, number: int) -> None:
+    io.write_image(root / f"semantic/train/scene_{number}.png", np.full((12, 16, 3), (9, 99, number), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (spoil_depth, "8-bit PNG"),
+        (spoil_size, "sizes differ"),
+        (spoil_ids, "out of range"),
+        (spoil_label_colours, "colour-coded"),
+    ],
+)
+def test_one_fault_of_many_frames_is_one_line(tmp_path: Path, frame: Make, spoil: Callable[[Path, int], None], words: str) -> None:
+    write_folder([frame(k, classes=13) for k in range(7)], tmp_path, labels=NYU13)
+    (tmp_path / "dataset.yaml").write_text(f"classes: {[f'c{k}' for k in range(13)]}\ndepth_scale: 256\n")
+    for number in (1, 2, 3, 5):
+        spoil(tmp_path, number)
+    found = errors(check(Folder(tmp_path)))
+    assert len(found) == 1
+    assert found[0].startswith("error: 4 of 7 train frames, first ")
+    assert words in found[0]
+    assert "scene_1" in found[0]
+    assert [text.partition("scene_")[2][0] for text in errors(check(Folder(tmp_path), every=True))] == ["1", "2", "3", "5"]
+
+
+def test_missing_files_are_one_line_of_each_folder(tmp_path: Path, frame: Make) -> None:
+    write_nyuv2([frame(k) for k in range(6)], tmp_path, "train")
+    for name in ("depth/0000", "depth/0002", "depth/0003", "semantic40/0004"):
+        (tmp_path / "train" / f"{name}.png").unlink()
+    found = errors(check(NYUv2(tmp_path, "train")))
+    assert len(found) == 2
+    assert "3 of 6 train frames, first" in found[0]
+    assert f"depth{os.sep}0000.png: missing" in found[0]
+    assert "0004.png: missing" in found[1]
+    assert "frames" not in found[1]
+
+
+def test_what_train_would_refuse_is_an_error_and_what_it_leaves_out_is_none(tmp_path: Path, frame: Make) -> None:
+    write_folder([frame(k, classes=13) for k in range(4)], tmp_path, labels=NYU13)
+    sorted((tmp_path / "depth").rglob("*.png"))[1].unlink()
+    with pytest.raises(DataError, match="3 of 4 train frames") as refused:
+        Folder(tmp_path)
+    write_folder([frame(k, classes=13) for k in range(10, 14)], tmp_path, "val", NYU13)
+    findings = check_dataset("folder", root=tmp_path)
+    assert [(found.level, found.text) for found in findings if found.split == "train"] == [("error", str(refused.value))]
+    keys = str(refused.value).partition("[")[2].rstrip("]").split(",")
+    left = [found for found in check_dataset("folder", ["train"], root=tmp_path, keys=keys) if found.split == "train"]
+    assert [found.level for found in left] == ["warning"]
+    assert "1 frames have no depth" in left[0].text
 
 
 def test_progress_is_told(tmp_path: Path, frame: Make) -> None:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -15,13 +16,17 @@ from numpy.typing import NDArray
 from diorama import catalog
 from diorama.data.base import SceneDataset
 from diorama.data.defects import Examination
-from diorama.data.defects.rule import Finding
-from diorama.data.defects.twins import Print, fingerprint, shared_pictures
+from diorama.data.defects.rule import Finding, Level
+from diorama.data.defects.twins import shared_pictures
+from diorama.data.folder import IncompleteError
+from diorama.data.overview import Overview
 from diorama.errors import DataError
 from diorama.types import IGNORE, Frame
 
 SAMPLE = 50
 """Frames of a split that the rules measure, evenly spread over those that are read."""
+
+_WORD = r"[^\W\d_]+"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ def check_dataset(
     frames: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     every: bool = False,
+    overviews: list[Overview] | None = None,
     /,
     **settings: Any,
 ) -> list[Finding]:
@@ -63,7 +69,8 @@ def check_dataset(
         splits: which; None: all but those derived from others.
         frames: at most so many of each split, evenly spread; None: all.
         progress: called with (frames done, frames in all) of the split at hand.
-        every: let the rules of `diorama.data.defects` measure every frame, not `SAMPLE` of each split.
+        every: let the rules of `diorama.data.defects` measure every frame, not `SAMPLE` of each split, and list every faulty one.
+        overviews: is given what the frames of each split hold.
         settings: constructor arguments of the data set (`root`, ...).
 
     Raises:
@@ -79,14 +86,16 @@ def check_dataset(
             opened.append(kind(split=split, **settings))
         except DataError as error:
             failures.append(error)
-            findings.append(Finding("error" if splits else "warning", split, "", str(error)))
+            level: Level = "error" if splits or isinstance(error, IncompleteError) else "warning"
+            findings.append(Finding(level, split, "", str(error)))
     if not opened:
         raise failures[0]
-    prints: list[tuple[str, list[Print]]] = []
-    for dataset in opened:
-        seen: list[Print] = []
-        findings += check(dataset, frames, progress, every, seen)
-        prints.append((dataset.split, seen))
+    seen = [Overview(dataset) for dataset in opened]
+    for dataset, overview in zip(opened, seen, strict=True):
+        findings += check(dataset, frames, progress, every, overview)
+    if overviews is not None:
+        overviews += seen
+    prints = [(overview.dataset.split, overview.prints) for overview in seen]
     return findings + shared_frames(opened) + shared_pictures(prints)
 
 
@@ -106,7 +115,7 @@ def check(
     frames: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     every: bool = False,
-    prints: list[Print] | None = None,
+    overview: Overview | None = None,
 ) -> list[Finding]:
     """Findings in one split: what the reader itself misses, then frame by frame, then over all frames looked at.
 
@@ -114,10 +123,11 @@ def check(
         dataset: the split.
         frames: at most so many, evenly spread; None: all.
         progress: called with (frames done, frames in all).
-        every: let the rules measure every frame that is read, not `SAMPLE` of them.
-        prints: is given the prints of the frames, for `twins.shared_pictures`.
+        every: let the rules measure every frame that is read, not `SAMPLE` of them, and list every faulty one, not one of each kind.
+        overview: is shown the frames.
     """
-    findings = [Finding("error", dataset.split, "", text) for text in dataset.check()]
+    # Frames that are left out on purpose stop nothing.
+    findings = [Finding("warning" if "left out" in text else "error", dataset.split, "", text) for text in dataset.check()]
     doubled = sorted({frame_id for frame_id in dataset.ids if dataset.ids.count(frame_id) > 1}) if _has_twins(dataset.ids) else []
     findings += [Finding("error", dataset.split, frame_id, f"id {frame_id} occurs twice. Rename one.") for frame_id in doubled]
     if not len(dataset):
@@ -127,7 +137,7 @@ def check(
     sample = np.linspace(0, count - 1, count if every else min(count, SAMPLE)).round().astype(int).tolist()
     places = {place: number for number, place in enumerate(sample)}
     rules = Examination(dataset.labels, len(sample))
-    seen = np.zeros(256, np.int64)
+    overview = overview or Overview(dataset)
     already = {text for finding in findings for text in [finding.text]}
     for done, index in enumerate(chosen, 1):
         try:
@@ -143,22 +153,37 @@ def check(
         findings += [Finding(level, dataset.split, dataset.ids[index], text) for level, text in check_frame(frame, dataset)]
         if done - 1 in places:
             rules.look(places[done - 1], dataset.ids[index], frame)
-        if prints is not None and (mark := fingerprint(frame, dataset.ids[index])) is not None:
-            prints.append(mark)
-        if "semantic" in frame:
-            seen += np.bincount(frame["semantic"].ravel(), minlength=256)
+        overview.look(frame, dataset.ids[index], done - 1 in places)
     # A reader that was asked for a surface model has one, and one that names it needs no rule to say it again.
     told = "above sea level" in getattr(dataset, "truth", "") or any("a DSM" in text for text in already)
-    findings += [finding for finding in rules.findings(dataset.split) if not (told and finding.rule == "dsm")]
-    return findings + _over_all(dataset, seen, complete=count == len(dataset))
+    found = [finding for finding in rules.findings(dataset.split) if not (told and finding.rule == "dsm")]
+    # Where the ids are wrong, classes are bound to be absent.
+    whole = count == len(dataset) and not any(finding.rule == "label_ids" and finding.level == "error" for finding in found)
+    listed = findings if every else _grouped(findings, count, len(dataset))
+    return listed + found + (_absent(dataset, overview.pixels) if whole else [])
+
+
+def _grouped(findings: list[Finding], read: int, frames: int) -> list[Finding]:
+    """One finding for each kind of fault: those whose words are the same but for the numbers and the words of the frame's name."""
+    kinds: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in findings:
+        own = re.findall(_WORD, finding.frame)
+        kinds.setdefault((finding.level, *(word for word in re.findall(_WORD, finding.text) if word not in own)), []).append(finding)
+    grouped = []
+    for same in kinds.values():
+        first, count = same[0], len(same)
+        where = "" if first.frame in first.text else f"{first.frame}: "
+        text = f"{count} of {read if first.frame else frames} {first.split} frames, first {where}{first.text}"
+        grouped.append(replace(first, text=text) if count > 1 else first)
+    return grouped
 
 
 def _has_twins(ids: list[str]) -> bool:
     return len(set(ids)) < len(ids)
 
 
-def _over_all(dataset: SceneDataset, seen: NDArray[np.int64], complete: bool) -> list[Finding]:
-    if "semantic" not in dataset.provides or dataset.labels is None or not complete or not seen.any():
+def _absent(dataset: SceneDataset, seen: NDArray[np.int64]) -> list[Finding]:
+    if "semantic" not in dataset.provides or dataset.labels is None or not seen.any():
         return []
     absent = [name for train_id, name in enumerate(dataset.labels.classes) if not seen[train_id]]
     if not absent:
