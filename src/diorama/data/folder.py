@@ -6,6 +6,8 @@ Cameras that differ between frames go into `intrinsics/STEM.txt` (9 numbers row 
 Splits: sub-folders (`images/train/...` or `train/images/...`), else lists of stems (`train.txt`, `val.txt`, `test.txt` in the
 root), else a fixed draw by a hash of the stem: a tenth val, a tenth test, the rest train. `all` is everything.
 
+The section `folder` of `docs/datasets.md` has defaults and common cases besides.
+
 `dataset.yaml` (every key optional; a constructor argument of the same name wins):
 
     labels: cityscapes19          # a label set of diorama, or `classes` with `palette`
