@@ -65,7 +65,7 @@ class IncompleteError(DataError):
 
 
 class Folder(SceneDataset):
-    """Frames from folders whose files share a stem; see the module for the layout and `dataset.yaml`.
+    """Frames from folders whose files share a stem; the section folder of docs/datasets.md has the layout and `dataset.yaml`.
 
     Args:
         root: the folder that holds `images/` and the others.

@@ -83,7 +83,7 @@ def parse(text: str, where: str | Path) -> ModelConfig:
         raise ModelError(f"{where}: not the config of a diorama model (no 'format'). Give a model that diorama wrote.")
     if config["format"] > FORMAT:
         raise ModelError(
-            f"{where}: model format {config['format']}, this diorama reads up to {FORMAT}. Upgrade with `pip install --upgrade diorama`."
+            f"{where}: model format {config['format']}, this diorama reads up to {FORMAT}. Install a newer one (docs/install.md)."
         )
     missing = [key for key in _REQUIRED if key not in config]
     if missing:
