@@ -106,8 +106,8 @@ def dataset_arguments(
     try:
         parsed = parser.parse_args([*layers, *words]).as_dict()
     except ArgumentError as error:
-        known = {*parser.get_defaults(skip_validation=True).keys()} - {"given"}
-        raise ConfigError(reworded(str(error), known, f"diorama {verb}")) from error
+        givable = {*parser.get_defaults(skip_validation=True).keys()} - {"given"}
+        raise ConfigError(reworded(str(error), givable, f"diorama {verb}")) from error
     del parsed["given"]
     return dict(parsed.pop("data", {})), parsed
 

@@ -87,7 +87,7 @@ def rewrite(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"format": 2}, "model format 2, this diorama reads up to 1. Upgrade"),
+        ({"format": 2}, "model format 2, this diorama reads up to 1. Install a newer one"),
         ({"method": "other"}, r"not those of method 'other': lacks 2 \(extra\.bias"),
         ({"method": "tinny"}, "did you mean 'tiny'"),
         ({"init": {"classes": 3, "pretrained": False, "depht": 1}}, "with other arguments of 'tiny'"),
