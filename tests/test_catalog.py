@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from plugins import offer
 
 from diorama import catalog
 from diorama.cli import main
@@ -54,14 +54,11 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package beside diorama that brings a method, a data set, and one of each that cannot be loaded."""
     for name, text in (("theirs", METHOD), ("theirs_config", CONFIG), ("their_data", DATASET)):
         (tmp_path / f"{name}.py").write_text(text)
-    monkeypatch.syspath_prepend(str(tmp_path))
     points = {
         "diorama.methods": {"theirs": "theirs:Theirs", "broken": "nowhere:Broken", "ci_net": "theirs:Theirs"},
         "diorama.datasets": {"attic": "their_data:Attic", "lost": "their_data:Lost"},
     }
-    monkeypatch.setattr(
-        catalog, "entry_points", lambda group: [EntryPoint(name, value, group) for name, value in points.get(group, {}).items()]
-    )
+    offer(monkeypatch, tmp_path, points)
 
 
 @pytest.mark.usefixtures("plugin")

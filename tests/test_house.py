@@ -9,12 +9,12 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import EntryPoint
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
+from plugins import offer
 
 import diorama
 from diorama import catalog, recipes
@@ -104,8 +104,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package that `docs/extending.md` shows, as if it were installed."""
     folder = ROOT / "tests" / "plugin"
     points = tomllib.loads((folder / "pyproject.toml").read_text())["project"]["entry-points"]
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(catalog, "entry_points", lambda group: [EntryPoint(*pair, group) for pair in points.get(group, {}).items()])
+    offer(monkeypatch, folder, points)
 
 
 @pytest.mark.usefixtures("plugin")

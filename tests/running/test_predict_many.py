@@ -16,12 +16,12 @@ from diorama.errors import ConfigError, DataError
 from diorama.prediction.mosaic import Tiling
 from diorama.prediction.predictor import Predictor
 from diorama.prediction.sources import SourceImage
+from diorama.running.alone import alone
 from diorama.running.predict import ALONE, Parts, PredictSummary, predict
 from diorama.running.predict_job import Files, Job
 from diorama.running.predict_targets import clean
 from diorama.running.predict_video import Frames
 from diorama.running.spread import Done, Share, WorkerDiedError, spread
-from diorama.stereo.pseudo_folder import alone
 
 KINDS = ("semantic", "depth", "json", "overlay", "ply", "panel")
 SUFFIXES = (".semantic.png", ".depth.png", ".json", ".overlay.jpg", ".ply", ".panel.jpg")
@@ -110,7 +110,10 @@ def test_parts_are_every_nth_and_make_the_whole(predictor: Predictor, tmp_path: 
 
 def test_two_runs_of_one_part_do_not_mix(predictor: Predictor, tmp_path: Path) -> None:
     source = photos(tmp_path / "photos", 2)
-    with alone(tmp_path / "out", "predict-1-of-1"), pytest.raises(DataError, match="another process is making the same predictions"):
+    with (
+        alone(tmp_path / "out", "predict-1-of-1", ""),
+        pytest.raises(DataError, match="another process is making the same predictions"),
+    ):
         predict(predictor, source, tmp_path / "out", resume=True)
 
 

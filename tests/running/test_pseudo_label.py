@@ -375,9 +375,9 @@ def test_a_process_that_dies_is_told(made: Path, tmp_path: Path, matchers: str, 
 
 
 def test_two_runs_at_once_do_not_mix(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from diorama.stereo.pseudo_folder import alone
+    from diorama.running.alone import alone
 
-    with alone(tmp_path / "out", "pseudo-label-1-of-1"):
+    with alone(tmp_path / "out", "pseudo-label-1-of-1", "this"):
         assert "another process is making the same" in failure(capsys, made, tmp_path / "out")
         assert run(made, tmp_path / "out", "--shard", "1/2") == 0
     assert run(made, tmp_path / "out") == 0
@@ -386,7 +386,7 @@ def test_two_runs_at_once_do_not_mix(made: Path, tmp_path: Path, capsys: pytest.
 
 def test_the_last_moment_of_another_run_lets_only_one_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fcntl = pytest.importorskip("fcntl")
-    from diorama.stereo.pseudo_folder import alone
+    from diorama.running.alone import alone
 
     really = fcntl.flock
 
@@ -396,7 +396,7 @@ def test_the_last_moment_of_another_run_lets_only_one_in(tmp_path: Path, monkeyp
         really(file, how)
 
     monkeypatch.setattr(fcntl, "flock", just_removed)
-    with alone(tmp_path, "it"), pytest.raises(DataError, match="another process"), alone(tmp_path, "it"):
+    with alone(tmp_path, "it", "this"), pytest.raises(DataError, match="another process"), alone(tmp_path, "it", "this"):
         pass
     assert not list(tmp_path.iterdir())
 

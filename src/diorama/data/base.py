@@ -16,6 +16,12 @@ from diorama.types import Frame
 _LEFT_VIEW = ("image", "semantic", "depth", "sparse_depth", "disparity", "matched", "pseudo_depth", "confidence")
 
 
+class LeftOut(str):
+    """What `check` says of frames that are left out: it stops nothing."""
+
+    __slots__ = ()
+
+
 class SceneDataset(ABC):
     """Frames by number, in NumPy and at native size; no torch, so that `data check` and `data plot` answer at once.
 
@@ -59,7 +65,7 @@ class SceneDataset(ABC):
         return ()
 
     def check(self) -> list[str]:
-        """What is missing or suspicious, a sentence each that ends with what to do; empty if all is well."""
+        """What is missing or suspicious, a sentence each that ends with what to do (`LeftOut`: and stops nothing); empty if all is well."""
         return []
 
     def official_place(self, kind: str, frame_id: str) -> tuple[str, str] | None:  # noqa: ARG002

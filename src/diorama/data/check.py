@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama import catalog
-from diorama.data.base import SceneDataset
+from diorama.data.base import LeftOut, SceneDataset
 from diorama.data.defects import Examination
 from diorama.data.defects.rule import Finding, Level
 from diorama.data.defects.twins import shared_pictures
@@ -126,8 +126,7 @@ def check(
         every: let the rules measure every frame that is read, not `SAMPLE` of them, and list every faulty one, not one of each kind.
         overview: is shown the frames.
     """
-    # Frames that are left out on purpose stop nothing.
-    findings = [Finding("warning" if "left out" in text else "error", dataset.split, "", text) for text in dataset.check()]
+    findings = [Finding("warning" if isinstance(text, LeftOut) else "error", dataset.split, "", text) for text in dataset.check()]
     doubled = sorted({frame_id for frame_id in dataset.ids if dataset.ids.count(frame_id) > 1}) if _has_twins(dataset.ids) else []
     findings += [Finding("error", dataset.split, frame_id, f"id {frame_id} occurs twice. Rename one.") for frame_id in doubled]
     if not len(dataset):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
-from diorama.data.base import SceneDataset
+from diorama.data.base import LeftOut, SceneDataset
 from diorama.data.crop import cut, extent
 from diorama.data.disparity import depth_from_disparity, disparity_of_png
 from diorama.data.labels import CITYSCAPES7, CITYSCAPES19, CITYSCAPES34_TO_7, CITYSCAPES34_TO_19, LabelSet, convert
@@ -162,8 +162,10 @@ class Cityscapes(SceneDataset):
     def check(self) -> list[str]:
         """How many frames were left out for want of which file."""
         return [
-            f"{self.root / folder / self.split}: {len(ids)} frames lack {_ENDINGS[folder]} (first: {ids[0]}) and are left out. "
-            "Unpack them, or ask for fewer keys."
+            LeftOut(
+                f"{self.root / folder / self.split}: {len(ids)} frames lack {_ENDINGS[folder]} (first: {ids[0]}) and are left out. "
+                "Unpack them, or ask for fewer keys."
+            )
             for folder, ids in self._left_out.items()
             if ids
         ]

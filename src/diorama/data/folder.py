@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
-from diorama.data.base import SceneDataset
+from diorama.data.base import LeftOut, SceneDataset
 from diorama.data.disparity import depth_from_disparity
 from diorama.data.folder_settings import camera_matrix, label_set, metres_per_unit, read_settings
 from diorama.data.labels import LabelSet, convert
@@ -139,11 +139,13 @@ class Folder(SceneDataset):
     def check(self) -> list[str]:
         """Which frames are left out because a folder lacks them."""
         union = sorted(set().union(*(self._files[key] for key in self._keys & FOLDERS.keys())))
-        findings = []
+        findings: list[str] = []
         for key in sorted(self._keys & FOLDERS.keys()):
             lacking = [frame_id for frame_id in union if frame_id not in self._files[key]]
             if lacking:
-                findings.append(f"{self.root}: {len(lacking)} frames have no {key} (first: {lacking[0]}) and are left out. Add the files.")
+                findings.append(
+                    LeftOut(f"{self.root}: {len(lacking)} frames have no {key} (first: {lacking[0]}) and are left out. Add the files.")
+                )
         return findings
 
     def frame(self, index: int) -> Frame:

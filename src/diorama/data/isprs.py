@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import geotiff
-from diorama.data.base import SceneDataset
+from diorama.data.base import LeftOut, SceneDataset
 from diorama.data.geotiff import Window, open_raster
 from diorama.data.height import depth_of_height, height_meta
 from diorama.data.labels import ISPRS5, ISPRS6, ISPRS6_TO_5, convert
@@ -210,7 +210,9 @@ class ISPRS(SceneDataset):
         found = [f"{self.root}: {len(absent)} {self.split} tiles are missing (first: {absent[0]}). Unpack them."] if absent else []
         for tile, keys in self._left_out.items():
             if keys:
-                found.append(f"{self.root}: tile {tile} has no {' and no '.join(keys)} and is left out. Unpack it, or ask for fewer keys.")
+                found.append(
+                    LeftOut(f"{self.root}: tile {tile} has no {' and no '.join(keys)} and is left out. Unpack it, or ask for fewer keys.")
+                )
         return found + [text for files in self._tiles.values() for text in self._check_heights(self._file(files, "depth"))]
 
     def _check_heights(self, path: Path | None) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
-from diorama.data.base import SceneDataset
+from diorama.data.base import LeftOut, SceneDataset
 from diorama.data.crop import cut, extent
 from diorama.data.kitti_calibration import KittiCamera
 from diorama.data.kitti_velodyne import implausible
@@ -133,8 +133,11 @@ class KittiDataset(SceneDataset):
 
     def check(self) -> list[str]:
         """How many frames were left out for want of which file, and depths in implausible units among the first to last frame."""
-        found = [
-            f"{self.root}: {len(ids)} {self.split} frames lack {kind} (first: {ids[0]}) and are left out. Unpack it, or name fewer keys."
+        found: list[str] = [
+            LeftOut(
+                f"{self.root}: {len(ids)} {self.split} frames lack {kind} (first: {ids[0]}) and are left out. "
+                "Unpack it, or name fewer keys."
+            )
             for kind, ids in self._left_out.items()
             if ids
         ]

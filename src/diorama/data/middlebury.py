@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
-from diorama.data.base import SceneDataset
+from diorama.data.base import LeftOut, SceneDataset
 from diorama.errors import ConfigError, DataError, suggest
 from diorama.types import Frame
 
@@ -84,7 +84,11 @@ class Middlebury(SceneDataset):
         """Scenes of which a file is missing, which are left out."""
         if not self._lacking:
             return []
-        return [f"{self.root}: {len(self._lacking)} scenes lack a file (first: {self._lacking[0]}) and are left out. Unpack them again."]
+        return [
+            LeftOut(
+                f"{self.root}: {len(self._lacking)} scenes lack a file (first: {self._lacking[0]}) and are left out. Unpack them again."
+            )
+        ]
 
     def frame(self, index: int) -> Frame:
         """Scene number `index` at native size.

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
-from diorama.data.base import SceneDataset
+from diorama.data.base import LeftOut, SceneDataset
 from diorama.errors import DataError
 from diorama.types import UNKNOWN_DEPTH, Frame
 
@@ -111,7 +111,7 @@ class SevenScenes(SceneDataset):
         """Images without depth, which are left out."""
         if not self._lacking:
             return []
-        return [f"{self.root}: {len(self._lacking)} images have no depth (first: {self._lacking[0]}) and are left out. Unpack it."]
+        return [LeftOut(f"{self.root}: {len(self._lacking)} images have no depth (first: {self._lacking[0]}) and are left out. Unpack it.")]
 
     def frame(self, index: int) -> Frame:
         """Frame number `index`: image, depth, intrinsics, meta with the pose, at native size (480x640 in the official files).

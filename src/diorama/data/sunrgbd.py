@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
-from diorama.data.base import SceneDataset
+from diorama.data.base import LeftOut, SceneDataset
 from diorama.data.folder import read_camera
 from diorama.data.labels import SUN37, SUN37_IDS, convert
 from diorama.data.matlab import open_hdf5
@@ -96,7 +96,7 @@ class SunRGBD(SceneDataset):
         """How many frames of the list are not there."""
         if not self._lacking:
             return []
-        return [f"{self.root}: {len(self._lacking)} frames lack a file (first: {self._lacking[0]}) and are left out. Unpack them."]
+        return [LeftOut(f"{self.root}: {len(self._lacking)} frames lack a file (first: {self._lacking[0]}) and are left out. Unpack them.")]
 
     def frame(self, index: int) -> Frame:
         """Frame number `index`: image, semantic, depth, meta (and intrinsics) at native size, which differs between the cameras.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diorama.data import io
-from diorama.data.base import SceneDataset
+from diorama.data.base import LeftOut, SceneDataset
 from diorama.data.cityscapes import read_label_ids
 from diorama.data.exr import read_exr
 from diorama.data.labels import CITYSCAPES7, CITYSCAPES19
@@ -111,8 +111,10 @@ class Synscapes(SceneDataset):
     def check(self) -> list[str]:
         """How many frames were left out for want of which file."""
         return [
-            f"{self.root / PLACES[key][0]}: {len(numbers)} {self.split} frames have no file there (first: {numbers[0]}) and are left out. "
-            "Unpack them, or ask for fewer keys."
+            LeftOut(
+                f"{self.root / PLACES[key][0]}: {len(numbers)} {self.split} frames have no file there (first: {numbers[0]}) "
+                "and are left out. Unpack them, or ask for fewer keys."
+            )
             for key, numbers in self._left_out.items()
             if numbers
         ]

@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from diorama.evaluation import confidence
 from diorama.evaluation.protocols import Measured
 from diorama.running.evaluate import Evaluation
 from diorama.types import Sample
 
 logger = logging.getLogger("diorama")
 
-HEADLINES = ("miou", "rmse", "abs_rel", "confidence_auc", "threshold_accuracy")
+HEADLINES = ("miou", "pixel_accuracy", "rmse", "abs_rel", "delta1", *confidence.METRICS)
+"""Metrics that a line or a model card has room for, as far as there are any."""
 _MOST = 3
 _LITTLE = 20
 """A label set of so few classes is somebody's own, and each of them should occur."""

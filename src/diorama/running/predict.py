@@ -26,6 +26,7 @@ from diorama.prediction.result import DEFAULT_SAVE, check_save
 from diorama.prediction.sources import SourceImage, camera_number, find_images
 from diorama.prediction.video import check_every
 from diorama.running import predict_video as videos
+from diorama.running.alone import alone
 from diorama.running.predict_checks import BY_THE_MODEL, camera_of, check_kinds, check_second, kinds_of_videos, read_intrinsics, tiles_of
 from diorama.running.predict_job import Files, How, Job
 from diorama.running.predict_spread import ALONE, Parts, everywhere, in_many, one_by_one
@@ -33,7 +34,6 @@ from diorama.running.predict_targets import clean, divided
 from diorama.running.predict_video import Frames
 from diorama.running.progress import frames_bar
 from diorama.running.spread import Done
-from diorama.stereo.pseudo_folder import alone
 
 __all__ = ["Parts", "PredictSummary", "next_run_folder", "predict", "read_intrinsics"]
 
@@ -208,6 +208,7 @@ def _length(path: Path, files: Files, tiles: Mapping[Path, int], job: Job) -> in
 
 def _collect(files: Files, results: Iterable[Done], summary: PredictSummary) -> None:
     """Note what was done; what is wrong with a file is told, and it is skipped."""
+    shared: dict[tuple[str, ...], tuple[str, ...]] = {}  # a million photos have the same kinds of results
     for number, suffixes, why in results:
         item = files.items[number]
         if suffixes is None:
@@ -215,11 +216,7 @@ def _collect(files: Files, results: Iterable[Done], summary: PredictSummary) -> 
             log.warning("skipped %s", why if str(item.path) in why else f"{item.path}: {why}")
         else:
             summary.done.append(item.path)
-            summary.made.append((item.stem, _SHARED.setdefault(tuple(suffixes), tuple(suffixes))))
-
-
-_SHARED: dict[tuple[str, ...], tuple[str, ...]] = {}
-"""One tuple for all photos with the same kinds of results."""
+            summary.made.append((item.stem, shared.setdefault(tuple(suffixes), tuple(suffixes))))
 
 
 def _out_folder(out: str | Path | None, sources: Sequence[Path]) -> Path:

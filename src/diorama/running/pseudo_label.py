@@ -17,6 +17,7 @@ from diorama import catalog
 from diorama.data.labels import LabelSet, by_name
 from diorama.errors import ConfigError, DataError
 from diorama.parsing import plain
+from diorama.running.alone import alone
 from diorama.running.pairs import Frames, open_images, open_pairs
 from diorama.running.progress import frames_bar
 from diorama.running.pseudo_pool import Done, Task, spread
@@ -25,7 +26,7 @@ from diorama.running.pseudo_worker import Job
 from diorama.running.spread import Engine, check_shard
 from diorama.stereo.labeller import Labeller
 from diorama.stereo.labelling import Labelling
-from diorama.stereo.pseudo_folder import FORMAT, PseudoFolder, alone, begin, write_json
+from diorama.stereo.pseudo_folder import FORMAT, PseudoFolder, begin, write_json
 
 log = logging.getLogger("diorama")
 
@@ -113,7 +114,7 @@ def pseudo_label(
     if stereo:
         Labeller(labelling)  # says what is wrong with matcher and confidence before anything is written
     settings = _settings(name, data, labelling, teacher, label_set, asked, stereo=stereo)
-    with alone(out, f"pseudo-label-{shard[0]}-of-{shard[1]}"):
+    with alone(out, f"pseudo-label-{shard[0]}-of-{shard[1]}", "the same pseudo labels"):
         print_of = begin(out, settings, overwrite=overwrite)
         job = Job(out, {split: part.dataset for split, part in frames.items()}, labelling, stereo, print_of, label_set, asked)
         summary = LabelSummary(out)

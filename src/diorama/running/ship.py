@@ -15,18 +15,16 @@ from diorama import catalog
 from diorama.config import RunConfig
 from diorama.data.base import SceneDataset
 from diorama.errors import ConfigError, DataError
-from diorama.evaluation import confidence
 from diorama.evaluation.points import points_text
 from diorama.export.config import ModelConfig, input_keys
 from diorama.export.export import export_method
 from diorama.export.model_file import load_model, save_model
+from diorama.running.notices import HEADLINES
 from diorama.running.origin import chain, origin_of, told
 from diorama.running.preparation import about
 from diorama.running.renewal import flat
 from diorama.training.average import MovingAverage
 from diorama.training.checkpoint import load_checkpoint
-
-HEADLINES = ("miou", "pixel_accuracy", "rmse", "abs_rel", "delta1")
 
 CARD = """# {name}
 
@@ -168,7 +166,7 @@ def figures(run: Path) -> str:
         return "Not evaluated."
     except ValueError as error:
         raise DataError(f"{run / 'metrics.json'}: damaged. Evaluate the run again with `diorama evaluate {run}`.") from error
-    names = [name for name in (*HEADLINES, *confidence.METRICS) if name in stored["metrics"]]
+    names = [name for name in HEADLINES if name in stored["metrics"]]
     rows = [f"| {name} | {stored['metrics'][name]['value']:.4g} |" for name in names]
     protocol = stored["protocol"]
     said = f"Protocol `{protocol['name']}`, {protocol['dataset']} {protocol['split']}."

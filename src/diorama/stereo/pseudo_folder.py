@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +24,6 @@ from diorama.data.base import SceneDataset
 from diorama.data.labels import CITYSCAPES19, CITYSCAPES19_TO_34, CITYSCAPES34_TO_19, LabelSet, convert
 from diorama.errors import ConfigError, DataError, suggest
 from diorama.stereo.files import read_disparity, write_disparity
-
-log = logging.getLogger("diorama")
 
 FORMAT = 1
 SETTINGS = "pseudo.json"
@@ -224,49 +219,6 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any], prefix: str = 
         elif old != new:
             found.append(f"{prefix}{key} {json.dumps(old)} -> {json.dumps(new)}")
     return found
-
-
-@contextmanager
-def alone(root: Path, name: str, what: str = "the same pseudo labels") -> Iterator[None]:
-    """Inside, this process is the only one that does the part `name` of the folder; the system lets go of it when the process ends.
-
-    A file system that keeps no locks keeps nobody out.
-
-    Args:
-        root: the folder, made if need be.
-        name: of the part; a hidden file is called so meanwhile.
-        what: is made, for the message.
-
-    Raises:
-        DataError: another process does it.
-    """
-    path = root / f".{name}.lock"
-    while True:
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            file = path.open("w")
-        except OSError as error:
-            raise DataError(f"{root}: cannot write there ({error.strerror}). Choose another --out.") from error
-        with file:
-            try:
-                import fcntl
-            except ImportError:  # Windows
-                yield
-                return
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DataError(f"{root}: another process is making {what}. Wait for it, or give each a --shard.") from error
-            except OSError as error:
-                log.debug("%s: no locks here (%s)", root, error.strerror)
-            # who had it before may have removed the file meanwhile: a lock on what has no name keeps nobody out
-            if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
