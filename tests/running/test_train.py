@@ -238,7 +238,7 @@ def test_a_run_has_the_figures_that_evaluate_finds(settings: Settings, caplog: p
     own = json.loads((run / "metrics.json").read_text())["metrics"]
     for name in ("miou", "rmse", "abs_rel"):
         assert own[name]["value"] == pytest.approx(found[name], rel=1e-5)
-    assert f"miou {found['miou']:.3f}, rmse {found['rmse']:.3f} m" in caplog.text
+    assert f"miou {found['miou']:.3f}, pixel_accuracy {found['pixel_accuracy']:.3f}, rmse {found['rmse']:.3f} m" in caplog.text
 
 
 @pytest.mark.usefixtures("brief")
